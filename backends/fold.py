@@ -1,0 +1,289 @@
+"""A run is the fold of its events.
+
+The fold works on plain dicts ("documents"), because it also runs at the end of every script, where the
+attrs classes of `records` would cost more than the work itself. It is deterministic: events of one journal
+come in order, events of different journals in any order, and the document comes out the same.
+
+Own testimony outranks inference: the ending that the process wrote beats a `mark` by an operator, which beats
+a verdict by proof. All three are kept.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    Doc = dict[str, Any]
+    Event = dict[str, Any]
+
+ENDINGS = ("COMPLETED", "FAILED", "TIMED_OUT", "CANCELLED", "CRASHED", "SKIPPED")
+OPEN = ("PENDING", "RUNNING", "RETRYING")
+STATES = OPEN + ENDINGS
+CONDITIONS = ("unresponsive", "stalled", "lost", "overdue")
+STALE = ("unresponsive", "stalled", "lost")
+KINDS = ("flow", "task", "command")
+
+_WEIGHT = {"proof": 1, "mark": 2}  # a verdict's weight by who gave it
+
+
+def root_of(run_id: str) -> str:
+    """The id of the root run: ids of descendants are `<root>.<suffix>`."""
+    return run_id.partition(".")[0]
+
+
+def apply(doc: Doc, event: Event, journal: str) -> None:
+    """Fold one event of one journal into a run's document. Unknown events are kept out, not refused."""
+    fold = _FOLDS.get(event["event"])
+    if fold is not None:
+        fold(doc, event)
+        if event["event"] in ("start", "attempt", "retry", "end"):
+            doc["journal"] = max(doc.get("journal", ""), journal)  # ids sort by time: after a rotation, the new one
+        if event["event"] != "judge":  # what others say of a run is no sign of life
+            doc["active_at"] = max(doc.get("active_at", 0.0), event["at"])
+
+
+def settle(doc: Doc) -> None:
+    """Derive what readers see (`state`, `conditions`, `reason`, ending) from what the witnesses said."""
+    own, verdict = doc.get("end"), doc.get("verdict")
+    ending = own or verdict
+    if ending:
+        doc["state"], doc["conditions"] = ending["state"], []
+        doc["ended_at"] = ending["at"]
+        doc["reason"] = ending.get("reason")
+        seconds = ending.get("seconds")
+        if seconds is None and doc.get("started_at") is not None:
+            seconds = max(0.0, ending["at"] - doc["started_at"])
+        doc["duration_seconds"] = seconds
+        return
+    doc["state"] = doc.get("phase", [0, "PENDING"])[1]
+    flags = doc.get("flags", {})
+    doc["conditions"] = sorted(name for name, flag in flags.items() if flag[1])
+    doc["reason"] = "; ".join(flags[name][2] for name in doc["conditions"] if flags[name][2]) or None
+
+
+def transitions(before: tuple[str, list[str]] | None, doc: Doc, at: float) -> list[dict[str, Any]]:
+    """Rows for what changed between `before` (state, conditions) and the settled document.
+
+    `at` is when the store applied the change (its own clock, Unix seconds). A run whose start is still in
+    another journal changes nothing yet.
+    """
+    if "kind" not in doc:
+        return []
+    state, conditions = before or (None, [])
+    rows = []
+    if doc["state"] != state:
+        rows.append({"from": state, "to": doc["state"], "condition": None})
+    if doc["state"] in OPEN:  # the end of a run ends its conditions without saying so one by one
+        for name in doc["conditions"]:
+            if name not in conditions:
+                rows.append({"from": state, "to": doc["state"], "condition": f"+{name}"})
+        for name in conditions:
+            if name not in doc["conditions"]:
+                rows.append({"from": state, "to": doc["state"], "condition": f"-{name}"})
+    return [{**row, "run_id": doc["id"], "at": at, "reason": doc["reason"]} for row in rows]
+
+
+class Digest:
+    """What one batch means: the rows that a store has to write, computed without touching it.
+
+    `docs`: changed run documents by id. `events`: (run id, position, event). `logs`: (run id, event).
+    `transitions`: rows as `transitions()` gives them. `process`: the journal's record, changed in place.
+    """
+
+    __slots__ = ("docs", "events", "logs", "process", "transitions")
+
+    def __init__(self, process: Doc) -> None:
+        self.process = process
+        self.docs: dict[str, Doc] = {}
+        self.events: list[tuple[str, int, Event]] = []
+        self.logs: list[tuple[str, Event]] = []
+        self.transitions: list[dict[str, Any]] = []
+
+
+def digest(
+    journal: str,
+    lines: Iterable[tuple[int, Event | None]],
+    process: Doc,
+    load: Callable[[list[str]], dict[str, Doc]],
+    now: float,
+) -> Digest:
+    """Fold a batch. `process` is the journal's record so far ({} for a new one); `load` fetches the documents
+    of runs by id; `now` is the store's clock (Unix seconds)."""
+    out = Digest(process)
+    touched: dict[str, list[Event]] = {}
+    for position, event in lines:
+        if event is None:
+            process["damaged"] = process.get("damaged", 0) + 1
+        elif event["event"] in _OF_PROCESS:
+            _OF_PROCESS[event["event"]](process, event)
+        elif sound(event):
+            run_id = event["run"]
+            touched.setdefault(run_id, []).append(event)
+            if event["event"] == "log":
+                out.logs.append((run_id, event))
+            elif event["event"] in _KEPT:
+                out.events.append((run_id, position, event))
+    process["received_at"] = now
+    known = load(list(touched)) if touched else {}
+    for run_id, events in touched.items():
+        doc = known.get(run_id)
+        before = (doc["state"], doc["conditions"]) if doc and "kind" in doc else None
+        if doc is None:
+            doc = {"id": run_id, "root_id": root_of(run_id)}
+        for event in events:
+            apply(doc, event, journal)
+        settle(doc)
+        out.docs[run_id] = doc
+        out.transitions += transitions(before, doc, now)
+    return out
+
+
+def sound(event: Event) -> bool:
+    """Whether an event about a run has the fields that the fold relies on (a journal may come from anywhere)."""
+    run, at = event.get("run"), event.get("at")
+    if not (isinstance(run, str) and 0 < len(run) <= 80 and run.isascii() and isinstance(at, int | float)):
+        return False
+    if not run.replace(".", "").replace("-", "").isalnum():
+        return False
+    kind = event["event"]
+    if kind == "end" and event.get("state") not in ENDINGS:
+        return False
+    if kind == "judge":
+        return event.get("state") in ENDINGS or event.get("condition") in CONDITIONS
+    return not (kind in ("attempt", "retry") and not isinstance(event.get("attempt"), int))
+
+
+# --- one small function per kind of event --------------------------------------------------------------------
+
+
+def _start(doc: Doc, event: Event) -> None:
+    for key in _STARTING:
+        if key in event:
+            doc[key] = event[key]
+    doc["parent_id"] = event.get("parent")
+    doc["created_at"] = event["at"]
+    if event.get("pending"):
+        _advance(doc, 0, "PENDING")
+    else:
+        doc.setdefault("started_at", event["at"])
+        _advance(doc, 2, "RUNNING")
+
+
+def _attempt(doc: Doc, event: Event) -> None:
+    number = event["attempt"]
+    tries = doc.setdefault("tries", {})
+    tries.setdefault(str(number), {})["started_at"] = event["at"]
+    if number == 1:
+        doc["started_at"] = event["at"]
+    _advance(doc, 2 * number, "RUNNING")
+
+
+def _retry(doc: Doc, event: Event) -> None:
+    number = event["attempt"]
+    entry = doc.setdefault("tries", {}).setdefault(str(number), {})
+    entry.update(ended_at=event["at"], error=event.get("error"), delay_seconds=event.get("delay"))
+    if event.get("reason"):
+        entry["reason"] = event["reason"]
+    _advance(doc, 2 * number + 1, "RETRYING")
+
+
+def _end(doc: Doc, event: Event) -> None:
+    said = {key: event[key] for key in _ENDING if key in event}
+    held = doc.get("end")
+    if held is None or (said["at"], said["state"]) < (held["at"], held["state"]):  # the first ending stands
+        doc["end"] = said
+
+
+def _judge(doc: Doc, event: Event) -> None:
+    if "condition" in event:
+        flags = doc.setdefault("flags", {})
+        name, said = event["condition"], [event["at"], bool(event.get("on")), event.get("reason") or ""]
+        if name not in flags or said > flags[name]:
+            flags[name] = said
+        return
+    verdict = {
+        "state": event["state"],
+        "at": event["at"],
+        "reason": event.get("reason"),
+        "by": event.get("by", "proof"),
+    }
+    held = doc.get("verdict")
+    if held is None or _standing(verdict) > _standing(held):
+        doc["verdict"] = verdict
+
+
+def _standing(verdict: dict[str, Any]) -> tuple[int, float, str, str]:
+    return (
+        _WEIGHT.get(verdict["by"], 0),
+        -verdict["at"],
+        verdict["state"],
+        verdict["reason"] or "",
+    )
+
+
+def _progress(doc: Doc, event: Event) -> None:
+    held = doc.get("progress")
+    said = {key: event.get(key) for key in ("at", "done", "total", "text")}
+    if held is None or (said["at"], said["done"] or 0) >= (held["at"], held["done"] or 0):
+        doc["progress"] = said
+
+
+def _artifact(doc: Doc, event: Event) -> None:
+    artifacts = doc.setdefault("artifacts", {})
+    key = str(event.get("key"))
+    said = {k: event.get(k) for k in ("key", "type", "at", "description", "data")}
+    if key not in artifacts or (said["at"], repr(said)) >= (artifacts[key]["at"], repr(artifacts[key])):
+        artifacts[key] = said
+
+
+def _slot(doc: Doc, event: Event) -> None:
+    doc.setdefault("slots", []).append({k: event.get(k) for k in ("limit", "occupy", "at", "waited", "held")})
+    doc["slots"].sort(key=lambda slot: (slot["at"], str(slot["limit"])))
+
+
+def _log(doc: Doc, event: Event) -> None:
+    doc["log_lines"] = doc.get("log_lines", 0) + 1
+
+
+def _drop(doc: Doc, event: Event) -> None:
+    for key in ("lines", "bytes"):
+        doc.setdefault("dropped", {"lines": 0, "bytes": 0})[key] += int(event.get(key) or 0)
+
+
+def _advance(doc: Doc, rank: int, state: str) -> None:
+    """Events of a run may come from two journals after a rotation: the furthest phase wins, in any order."""
+    if rank >= doc.get("phase", [-1])[0]:
+        doc["phase"] = [rank, state]
+
+
+def _process(process: Doc, event: Event) -> None:
+    process["header"] = {key: value for key, value in event.items() if key not in ("event", "c")}
+
+
+def _beat(process: Doc, event: Event) -> None:
+    process["beat_at"] = event.get("at")
+    process["beats"] = event.get("seq")
+
+
+def _close(process: Doc, event: Event) -> None:
+    process["closed_at"] = event.get("at")
+
+
+_STARTING = ("kind", "name", "run_name", "project", "tags", "parameters", "code", "check", "cause")
+_ENDING = ("state", "at", "seconds", "reason", "result", "error", "exit_code", "signal", "usage")
+_KEPT = ("start", "attempt", "retry", "end", "judge", "artifact", "slot", "drop")
+_FOLDS: dict[str, Callable[[Doc, Event], None]] = {
+    "start": _start,
+    "attempt": _attempt,
+    "retry": _retry,
+    "end": _end,
+    "judge": _judge,
+    "progress": _progress,
+    "artifact": _artifact,
+    "slot": _slot,
+    "log": _log,
+    "drop": _drop,
+}
+_OF_PROCESS: dict[str, Callable[[Doc, Event], None]] = {"process": _process, "beat": _beat, "close": _close}

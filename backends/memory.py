@@ -1,0 +1,321 @@
+"""The store that forgets: plain Python, for tests and for `HOLTER_BACKEND=memory:`.
+
+It is also the model that the contract suite compares the other stores with, so it is written to be obviously
+right, not to be fast. `memory:name` names a space; all handles of one process on one name share it.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+import threading
+from collections import defaultdict
+from fnmatch import fnmatchcase
+from typing import Any
+
+from .clock import SYSTEM, Clock
+from .errors import OffsetMismatch
+from .fold import digest
+from .lines import decode, whole
+from .records import (
+    Document,
+    JobSummary,
+    Json,
+    Log,
+    LogQuery,
+    Process,
+    Pruned,
+    Retention,
+    Run,
+    RunQuery,
+    Transition,
+)
+
+FAILURES = ("FAILED", "TIMED_OUT", "CRASHED")
+
+
+class _Space:
+    """What one name holds."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.offsets: dict[str, int] = {}
+        self.processes: dict[str, Json] = {}
+        self.docs: dict[str, Json] = {}
+        self.events: dict[str, list[tuple[str, int, Json]]] = defaultdict(list)
+        self.logs: list[Log] = []
+        self.log_seq = 0
+        self.transitions: list[Transition] = []
+        self.documents: dict[tuple[str, str], Document] = {}
+
+
+_SPACES: dict[str, _Space] = defaultdict(_Space)
+
+
+class MemoryBackend:
+    """See `holter.backends.base` for the contract."""
+
+    def __init__(
+        self, url: str = "memory:", *, home: str = "", clock: Clock = SYSTEM, timeout: float | None = None
+    ) -> None:
+        self.url = url
+        self._clock = clock
+        self._space = _SPACES[url]
+
+    def close(self) -> None:
+        pass
+
+    def check(self) -> dict[str, Any]:
+        return {"ok": True, "detail": "in memory of this process; gone when it ends"}
+
+    # --- ledger ---
+
+    def append(self, journal: str, offset: int, data: bytes) -> int:
+        if whole(data) != len(data):
+            raise ValueError("a batch ends in a newline")
+        space = self._space
+        with space.lock:
+            stood = space.offsets.get(journal, 0)
+            if stood != offset:
+                raise OffsetMismatch(journal, expected=stood, given=offset)
+            out = digest(
+                journal,
+                decode(data, offset),
+                space.processes.get(journal, {}),
+                lambda ids: {i: copy.deepcopy(space.docs[i]) for i in ids if i in space.docs},
+                self._clock.wall(),
+            )
+            space.processes[journal] = out.process
+            space.docs |= out.docs
+            for run_id, position, event in out.events:
+                space.events[run_id].append((journal, position, event))
+            for run_id, event in out.logs:
+                space.log_seq += 1
+                space.logs.append(log_of(space.log_seq, run_id, event))
+            for row in out.transitions:
+                space.transitions.append(
+                    Transition(
+                        len(space.transitions) + 1,
+                        row["run_id"],
+                        row["at"],
+                        row["from"],
+                        row["to"],
+                        row["condition"],
+                        row["reason"],
+                    )
+                )
+            space.offsets[journal] = offset + len(data)
+            return offset + len(data)
+
+    def runs(self, query: RunQuery) -> list[Run]:
+        found = sorted(self._matching(query), key=lambda run: (run.created_at, run.id), reverse=True)
+        stop = None if query.limit is None else query.offset + query.limit
+        return found[query.offset : stop]
+
+    def run(self, run_id: str) -> Run | None:
+        with self._space.lock:
+            doc = self._space.docs.get(run_id)
+            return self._run(doc) if doc and "kind" in doc else None
+
+    def events(self, run_id: str) -> list[Json]:
+        with self._space.lock:
+            rows = sorted(self._space.events[run_id], key=lambda row: (row[2]["at"], row[0], row[1]))
+        return [{key: value for key, value in event.items() if key != "c"} for _, _, event in rows]
+
+    def logs(self, query: LogQuery) -> list[Log]:
+        with self._space.lock:
+            ids = {query.run_id}
+            if query.tree:
+                ids |= self._descendants(query.run_id)
+            words = _words(query.text or "")
+            found = [
+                log
+                for log in self._space.logs
+                if log.run_id in ids and log.seq > query.after and words <= _words(log.text)
+            ]
+        if query.limit is None:
+            return found
+        return found[max(0, len(found) - query.limit) :] if query.last else found[: query.limit]
+
+    def summarize(self, query: RunQuery) -> list[JobSummary]:
+        groups: dict[tuple[str, str, str], list[Run]] = defaultdict(list)
+        for run in self._matching(query):
+            groups[run.project, run.name, run.kind].append(run)
+        return [self._summary(key, groups[key]) for key in sorted(groups)]
+
+    def transitions(self, after: int, limit: int = 500) -> list[Transition]:
+        with self._space.lock:
+            return [row for row in self._space.transitions if row.seq > after][:limit]
+
+    def processes(self, *, open_only: bool = True) -> list[Process]:
+        with self._space.lock:
+            return [
+                process_of(journal, self._space.offsets[journal], record)
+                for journal, record in sorted(self._space.processes.items(), reverse=True)
+                if not (open_only and "closed_at" in record)
+            ]
+
+    def prune(self, retention: Retention) -> Pruned:
+        with self._space.lock:
+            roots = [run for run in self._matching(RunQuery(roots=True)) if run.ended]
+            last_failed: dict[tuple[str, str], Run] = {}
+            for run in sorted(roots, key=lambda run: (run.created_at, run.id)):
+                if run.state in FAILURES:
+                    last_failed[run.project, run.name] = run
+            keep = {run.id for run in last_failed.values()}
+            live = {root for doc in self._space.docs.values() if "ended_at" not in doc for root in [doc["root_id"]]}
+            doomed = {
+                run.id
+                for run in roots
+                if run.id not in keep | live
+                and run.created_at
+                < (retention.failures_before if run.state in FAILURES else retention.runs_before)
+            }
+            gone = [run_id for run_id, doc in self._space.docs.items() if doc["root_id"] in doomed]
+            for run_id in gone:
+                del self._space.docs[run_id]
+                self._space.events.pop(run_id, None)
+            ended = {run.id for run in roots} - live
+            before = len(self._space.logs)
+            self._space.logs = [
+                log
+                for log in self._space.logs
+                if (root := log.run_id.partition(".")[0]) not in doomed
+                and not (root in ended and log.at < retention.logs_before)
+            ]
+            return Pruned(runs=len(gone), logs=before - len(self._space.logs))
+
+    # --- registry ---
+
+    def get(self, kind: str, key: str) -> Document | None:
+        with self._space.lock:
+            return copy.deepcopy(self._space.documents.get((kind, key)))
+
+    def put(self, kind: str, key: str, value: Json, expect_version: int) -> int | None:
+        with self._space.lock:
+            held = self._space.documents.get((kind, key))
+            if (held.version if held else 0) != expect_version:
+                return None
+            self._space.documents[kind, key] = Document(copy.deepcopy(value), expect_version + 1)
+            return expect_version + 1
+
+    def list(self, kind: str) -> list[tuple[str, Document]]:
+        with self._space.lock:
+            return [
+                (key, copy.deepcopy(held))
+                for (held_kind, key), held in sorted(self._space.documents.items())
+                if held_kind == kind
+            ]
+
+    def delete(self, kind: str, key: str, expect_version: int) -> bool:
+        with self._space.lock:
+            held = self._space.documents.get((kind, key))
+            if held is None or held.version != expect_version:
+                return False
+            del self._space.documents[kind, key]
+            return True
+
+    # --- parts ---
+
+    def _run(self, doc: Json) -> Run:
+        header = self._space.processes.get(doc.get("journal", ""), {}).get("header", {})
+        return Run.from_doc(doc, header)
+
+    def _matching(self, query: RunQuery) -> list[Run]:
+        with self._space.lock:
+            runs = [self._run(doc) for doc in self._space.docs.values() if "kind" in doc]
+        return [run for run in runs if matches(query, run)]
+
+    def _descendants(self, run_id: str) -> set[str]:
+        found: set[str] = set()
+        front = {run_id}
+        while front:
+            front = {d["id"] for d in self._space.docs.values() if d.get("parent_id") in front} - found
+            found |= front
+        return found
+
+    @staticmethod
+    def _summary(key: tuple[str, str, str], runs: list[Run]) -> JobSummary:
+        durations = sorted(
+            run.duration_seconds
+            for run in runs
+            if run.state == "COMPLETED" and run.duration_seconds is not None
+        )
+        by_state: dict[str, int] = defaultdict(int)
+        for run in runs:
+            by_state[run.state] += 1
+        newest = max(runs, key=lambda run: (run.created_at, run.id))
+        project, name, kind = key
+        return JobSummary(
+            project=project,
+            name=name,
+            kind=kind,
+            runs=len(runs),
+            by_state=dict(sorted(by_state.items())),
+            duration_p50_seconds=_nearest_rank(durations, 50),
+            duration_p95_seconds=_nearest_rank(durations, 95),
+            last={
+                "id": newest.id,
+                "state": newest.state,
+                "conditions": list(newest.conditions),
+                "created_at": newest.created_at,
+                "duration_seconds": newest.duration_seconds,
+            },
+        )
+
+
+def matches(query: RunQuery, run: Run) -> bool:
+    """Whether a run is among those that the query asks for, its `limit` aside."""
+    states, conditions = query.plain_states(), query.plain_conditions()
+    return all(
+        (
+            query.project is None or run.project == query.project,
+            query.job is None or fnmatchcase(run.name, query.job),
+            not query.kinds or run.kind in query.kinds,
+            not query.states or run.state in states or bool(set(conditions) & set(run.conditions)),
+            set(query.tags) <= set(run.tags),
+            query.host is None or fnmatchcase(run.host or "", query.host),
+            query.since is None or run.created_at >= query.since,
+            query.until is None or run.created_at < query.until,
+            not query.roots or run.parent_id is None,
+            query.root_id is None or run.root_id == query.root_id,
+            query.parent_id is None or run.parent_id == query.parent_id,
+            query.journal is None or run.journal == query.journal,
+            query.prefix is None or run.id.startswith(query.prefix),
+        )
+    )
+
+
+def log_of(seq: int, run_id: str, event: Json) -> Log:
+    """A log event as the line that readers get."""
+    return Log(
+        seq,
+        run_id,
+        event["at"],
+        str(event.get("level") or "INFO"),
+        str(event.get("stream") or "log"),
+        str(event.get("text") or ""),
+    )
+
+
+def process_of(journal: str, offset: int, record: Json) -> Process:
+    """A journal's record of the fold as readers get it."""
+    return Process(
+        journal=journal,
+        offset=offset,
+        header=record.get("header", {}),
+        beat_at=record.get("beat_at"),
+        beats=record.get("beats") or 0,
+        received_at=record.get("received_at", 0.0),
+        closed_at=record.get("closed_at"),
+        damaged=record.get("damaged", 0),
+    )
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"[^\W_]+", text.lower()))
+
+
+def _nearest_rank(ordered: list[float], percent: int) -> float | None:
+    """The smallest value with at least `percent` % of the values at or below it (nearest-rank percentile)."""
+    return ordered[(len(ordered) * percent + 99) // 100 - 1] if ordered else None

@@ -1,0 +1,306 @@
+"""What readers get: runs, logs, transitions, per-job figures, and the questions that ask for them.
+
+All times are Unix seconds (UTC); `to_json` turns them into RFC 3339 text. The classes are frozen: a record is
+what was, and only a new event changes it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import field, frozen
+
+from .clock import rfc3339
+from .fold import ENDINGS, OPEN, STALE
+
+Json = dict[str, Any]
+
+
+@frozen
+class Run:
+    """One execution of a flow, a task or a command.
+
+    `id` .. `root_id` say what it is; `state` and `conditions` how it fares; `attempt` is the current try (1..),
+    `attempts` lists each with `attempt, started_at, ended_at, error, delay_seconds`. `parameters` and `result`
+    are bounded, redacted previews. `error` has `type, message, traceback, fingerprint`; `reason` says in words
+    why the state is what it is. `host` .. `cwd` come from the journal of the process that ran it.
+    `check` holds the expectations that the decorator declared, `slots` what was held for how long (seconds),
+    `log_lines` how many lines were recorded and `dropped` how many lines and bytes were left out.
+    """
+
+    id: str
+    kind: str
+    name: str
+    state: str
+    root_id: str
+    run_name: str | None = None
+    project: str = "default"
+    conditions: tuple[str, ...] = ()
+    parent_id: str | None = None
+    attempt: int = 1
+    attempts: tuple[Json, ...] = ()
+    parameters: Json = field(factory=dict)
+    result: Any = None
+    tags: tuple[str, ...] = ()
+    error: Json | None = None
+    reason: str | None = None
+    created_at: float = 0.0
+    started_at: float | None = None
+    ended_at: float | None = None
+    duration_seconds: float | None = None
+    host: str | None = None
+    pid: int | None = None
+    user: str | None = None
+    code: Json | None = None
+    argv: tuple[str, ...] = ()
+    cwd: str | None = None
+    exit_code: int | None = None
+    signal: str | None = None
+    usage: Json | None = None
+    progress: Json | None = None
+    artifacts: tuple[Json, ...] = ()
+    check: Json | None = None
+    slots: tuple[Json, ...] = ()
+    log_lines: int = 0
+    dropped: Json | None = None
+    journal: str | None = None
+    active_at: float = 0.0
+
+    @classmethod
+    def from_doc(cls, doc: Json, header: Json) -> Run:
+        """From a settled document of the fold and the header of the journal that it came from."""
+        end = doc.get("end", {})
+        tries = _tries(doc, end)
+        artifacts = sorted(doc.get("artifacts", {}).values(), key=lambda item: (item["at"], item["key"]))
+        return cls(
+            id=doc["id"],
+            kind=doc["kind"],
+            name=doc["name"],
+            state=doc["state"],
+            root_id=doc["root_id"],
+            run_name=doc.get("run_name"),
+            project=doc.get("project") or header.get("project") or "default",
+            conditions=tuple(doc["conditions"]),
+            parent_id=doc.get("parent_id"),
+            attempt=tries[-1]["attempt"] if tries else 1,
+            attempts=tuple(tries),
+            parameters=doc.get("parameters") or {},
+            result=end.get("result"),
+            tags=tuple(doc.get("tags") or ()),
+            error=end.get("error"),
+            reason=doc.get("reason"),
+            created_at=doc.get("created_at", 0.0),
+            started_at=doc.get("started_at"),
+            ended_at=doc.get("ended_at"),
+            duration_seconds=doc.get("duration_seconds"),
+            host=header.get("host"),
+            pid=header.get("pid"),
+            user=header.get("user"),
+            code=doc.get("code") or header.get("code"),
+            argv=tuple(header.get("argv") or ()),
+            cwd=header.get("cwd"),
+            exit_code=end.get("exit_code"),
+            signal=end.get("signal"),
+            usage=end.get("usage"),
+            progress=doc.get("progress"),
+            artifacts=tuple(artifacts),
+            check=doc.get("check"),
+            slots=tuple(doc.get("slots") or ()),
+            log_lines=doc.get("log_lines", 0),
+            dropped=doc.get("dropped"),
+            journal=doc.get("journal"),
+            active_at=doc.get("active_at", 0.0),
+        )
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ENDINGS
+
+    @property
+    def well(self) -> bool:
+        """True where nobody has to look: completed, skipped or cancelled, or live without a condition."""
+        return self.state not in ("FAILED", "TIMED_OUT", "CRASHED") and not self.conditions
+
+    def to_json(self) -> Json:
+        """The run as the CLI prints it; keys as in the documentation, times as RFC 3339."""
+        out = {key: getattr(self, key) for key in _RUN_KEYS}
+        for key in ("created_at", "started_at", "ended_at"):
+            out[key] = rfc3339(out[key])
+        for key in ("conditions", "tags", "argv"):
+            out[key] = list(out[key])
+        for key in ("attempts", "artifacts", "slots"):
+            out[key] = [_times_as_text(item) for item in out[key]]
+        out["progress"] = _times_as_text(self.progress) if self.progress else None
+        return out
+
+
+_RUN_KEYS = (
+    "id kind name run_name project state conditions parent_id root_id attempt attempts parameters result tags "
+    "error reason created_at started_at ended_at duration_seconds host pid user code argv cwd exit_code signal "
+    "usage progress artifacts slots log_lines dropped"
+).split()
+
+
+def _tries(doc: Json, end: Json) -> list[Json]:
+    """The attempts in order; a run that was never tried again has one, whose times are its own."""
+    tries = {int(number): entry for number, entry in doc.get("tries", {}).items()}
+    if doc.get("started_at") is not None:
+        tries.setdefault(1, {}).setdefault("started_at", doc["started_at"])
+    out = [
+        {
+            "attempt": number,
+            "started_at": entry.get("started_at"),
+            "ended_at": entry.get("ended_at"),
+            "error": entry.get("error"),
+            "reason": entry.get("reason"),
+            "delay_seconds": entry.get("delay_seconds"),
+        }
+        for number, entry in sorted(tries.items())
+    ]
+    if out and out[-1]["ended_at"] is None and doc.get("ended_at") is not None:
+        out[-1].update(ended_at=doc["ended_at"], error=end.get("error"), reason=doc.get("reason"))
+    return out
+
+
+def _times_as_text(item: Json) -> Json:
+    return {key: rfc3339(value) if key == "at" or key.endswith("_at") else value for key, value in item.items()}
+
+
+@frozen
+class Log:
+    """One recorded line. `seq` grows in the order in which the store received lines; `at` is the writer's clock."""
+
+    seq: int
+    run_id: str
+    at: float
+    level: str
+    stream: str
+    text: str
+
+    def to_json(self) -> Json:
+        return {
+            "run_id": self.run_id,
+            "at": rfc3339(self.at),
+            "level": self.level,
+            "stream": self.stream,
+            "text": self.text,
+        }
+
+
+@frozen
+class Transition:
+    """A run changed its state (`from_state` to `to_state`), or gained or lost a condition (`+stalled`)."""
+
+    seq: int
+    run_id: str
+    at: float
+    from_state: str | None
+    to_state: str
+    condition: str | None = None
+    reason: str | None = None
+
+
+@frozen
+class Process:
+    """One journal's process as the store knows it. `header` is what it said of itself when it opened the journal,
+    `offset` how many bytes the store has, `received_at` when the store last heard of it (the store's clock)."""
+
+    journal: str
+    offset: int
+    header: Json
+    beat_at: float | None
+    beats: int
+    received_at: float
+    closed_at: float | None
+    damaged: int
+
+
+@frozen
+class JobSummary:
+    """Figures of one job over the runs that a query selected; durations in seconds over completed runs."""
+
+    project: str
+    name: str
+    kind: str
+    runs: int
+    by_state: dict[str, int]
+    duration_p50_seconds: float | None
+    duration_p95_seconds: float | None
+    last: Json
+
+
+@frozen
+class RunQuery:
+    """Which runs. Everything that is given must hold; None or () means "any".
+
+    `job` and `host` are shell patterns (`nightly-*`) without regard to case only where the pattern has none.
+    `states` takes states and conditions. `since` <= created_at < `until` (Unix seconds). `roots` keeps runs
+    without parent. `prefix` matches the beginning of an id. Newest first, at most `limit`, after `offset` rows.
+    """
+
+    project: str | None = None
+    job: str | None = None
+    kinds: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    host: str | None = None
+    since: float | None = None
+    until: float | None = None
+    roots: bool = False
+    root_id: str | None = None
+    parent_id: str | None = None
+    journal: str | None = None
+    prefix: str | None = None
+    limit: int | None = 50
+    offset: int = 0
+
+    def plain_states(self) -> tuple[str, ...]:
+        """The states among `states`, in the store's spelling."""
+        return tuple(name.upper() for name in self.states if name.upper() in OPEN + ENDINGS)
+
+    def plain_conditions(self) -> tuple[str, ...]:
+        """The conditions among `states`; `stale` stands for its three."""
+        names = [name.lower() for name in self.states if name.upper() not in OPEN + ENDINGS]
+        return tuple(sorted({each for name in names for each in (STALE if name == "stale" else (name,))}))
+
+
+@frozen
+class LogQuery:
+    """Which lines: those of `run_id` (and, with `tree`, of its descendants) with seq > `after`.
+
+    `text` searches words; `last` keeps the last `limit` lines instead of the first. Always in seq order.
+    """
+
+    run_id: str
+    tree: bool = True
+    after: int = 0
+    limit: int | None = None
+    last: bool = False
+    text: str | None = None
+
+
+@frozen
+class Retention:
+    """What to forget: ended runs (with their descendants and lines) created before `runs_before`, but failures
+    only when created before `failures_before`; lines before `logs_before`. Unix seconds. Live runs stay, and
+    so does the last failed run of each job."""
+
+    runs_before: float
+    failures_before: float
+    logs_before: float
+
+
+@frozen
+class Pruned:
+    """How many were removed."""
+
+    runs: int = 0
+    logs: int = 0
+
+
+@frozen
+class Document:
+    """A value of the Registry and the version that `put` and `delete` have to name to change it."""
+
+    value: Json
+    version: int
