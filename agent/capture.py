@@ -1,0 +1,101 @@
+"""What a run says: its prints (`log_prints`) and its logger. Both reach the console exactly as without us.
+
+`builtins.print` is replaced only while a run that wants its prints is open, and it records only what goes to the
+standard output of a context that belongs to such a run. No handler, level or formatter of the user's is touched.
+"""
+
+from __future__ import annotations
+
+import _thread
+import builtins
+import sys
+
+from .recorder import current
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import logging
+    from typing import Any
+
+_lock = _thread.allocate_lock()
+_wanted = 0
+_plain_print = builtins.print
+
+
+class prints:
+    """`with prints():` keeps the printed lines of runs whose `log_prints` is true. Nests, in any thread."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        global _wanted, _plain_print
+        with _lock:
+            _wanted += 1
+            if _wanted == 1:
+                _plain_print = builtins.print
+                builtins.print = _recording_print
+
+    def __exit__(self, *error: object) -> None:
+        global _wanted
+        with _lock:
+            _wanted -= 1
+            if _wanted == 0 and builtins.print is _recording_print:  # somebody else's replacement stays
+                builtins.print = _plain_print
+
+
+def _recording_print(*values: Any, sep: str | None = " ", end: str | None = "\n", file: Any = None, flush: bool = False) -> None:
+    _plain_print(*values, sep=sep, end=end, file=file, flush=flush)
+    if file is None or file is sys.stdout:
+        run = current()
+        if run is not None and run.log_prints:
+            _record(run, values, sep, end)
+
+
+def _record(run: Any, values: tuple[Any, ...], sep: str | None, end: str | None) -> None:
+    text = (" " if sep is None else sep).join(map(str, values)) + ("\n" if end is None else end)
+    lines = (run.partial + text).split("\n")
+    run.partial = lines.pop()[-100_000:]
+    if lines:
+        run.log("\n".join(lines), stream="print")
+
+
+def get_run_logger(name: str = "holter.run") -> logging.Logger:
+    """A standard logger whose records go into the current run, and on to your own handlers as configured.
+
+    Outside a run it is a plain logger; it never raises for want of a run. Records below the level of the root
+    logger are recorded but not shown.
+    """
+    import logging
+
+    logger = logging.getLogger(name)
+    if not any(isinstance(handler, _handler_class()) for handler in logger.handlers):
+        logger.addHandler(_handler_class()())
+        logger.setLevel(logging.DEBUG)
+        logger.propagate = False  # the handler passes records on, but only those that the root's level lets through
+    return logger
+
+
+def _handler_class() -> type[logging.Handler]:
+    global _RunHandler
+    if _RunHandler is None:
+        _RunHandler = _make_handler()
+    return _RunHandler
+
+
+_RunHandler: type[logging.Handler] | None = None
+
+
+def _make_handler() -> type[logging.Handler]:
+    """The class is made on first use: `logging` costs 13 ms, and most scripts that print do not need it."""
+    import logging
+
+    class RunHandler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            run = current()
+            if run is not None:
+                run.log(self.format(record), level=record.levelname, stream="log", at=record.created)
+            root = logging.getLogger()
+            if root.handlers and root.isEnabledFor(record.levelno):
+                root.handle(record)
+
+    return RunHandler

@@ -1,0 +1,44 @@
+"""How a call ended: from the exception that left it to a state. Pure."""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NamedTuple
+
+    class Ending(NamedTuple):
+        state: str
+        reason: str | None = None
+        exit_code: int | None = None
+        signal: str | None = None
+else:
+    from collections import namedtuple
+
+    Ending = namedtuple("Ending", "state reason exit_code signal", defaults=(None, None, None))
+
+
+def ending_of(error: BaseException) -> Ending:
+    """Only a normal return or `exit(0)` is success.
+
+    `exit(n)` and `exit("text")` are FAILED with the exit code that the interpreter gives; Ctrl-C, the cancellation of
+    an asyncio task and a generator that its consumer closes are CANCELLED; everything else is FAILED.
+    """
+    if isinstance(error, SystemExit):
+        if error.code is None or error.code == 0:
+            return Ending("COMPLETED", "exit(0)", 0)
+        code = error.code if isinstance(error.code, int) else 1
+        return Ending("FAILED", f"exit({error.code!r})", code & 0xFF)
+    if isinstance(error, KeyboardInterrupt):
+        return Ending("CANCELLED", "interrupted (Ctrl-C)", None, "SIGINT")
+    if isinstance(error, GeneratorExit):
+        return Ending("CANCELLED", "closed by its consumer")
+    asyncio_errors = sys.modules.get("asyncio.exceptions")
+    if asyncio_errors is not None and isinstance(error, asyncio_errors.CancelledError):
+        return Ending("CANCELLED", "cancelled")
+    return Ending("FAILED", f"{type(error).__name__}: {_first_line(error)}".rstrip(": "))
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0][:500]

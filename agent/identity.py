@@ -1,0 +1,127 @@
+"""Who a process is: boot id, PID namespace, pid and start time, which no other process ever shares.
+
+A pid alone is recycled, and pid 1 exists in every container; a start time alone moves with NTP. So the kernel's
+start ticks are used, and they count only inside the same boot and the same PID namespace.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def host() -> str:
+    """This machine's name."""
+    return os.uname().nodename
+
+
+def boot_id() -> str:
+    """The kernel's id of this boot; "" where there is none (not Linux)."""
+    return _read("/proc/sys/kernel/random/boot_id").strip()
+
+
+def namespace() -> int:
+    """Inode of this process's PID namespace; 0 where there is none."""
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        return 0
+
+
+def start_ticks(pid: int) -> int:
+    """When `pid` started, in clock ticks since boot; 0 if there is no such process, it is a zombie, or no /proc."""
+    stat = _read(f"/proc/{pid}/stat")
+    fields = stat[stat.rfind(")") + 2 :].split()  # the command may contain spaces and parentheses
+    return int(fields[19]) if len(fields) > 19 and fields[0] not in "ZX" else 0
+
+
+def alive(header: dict[str, Any]) -> bool | None:
+    """Whether the process that wrote this journal header lives; None where pids prove nothing.
+
+    Pids prove nothing for another boot's, another host's or another PID namespace's process.
+    """
+    if not header.get("boot") or header["boot"] != boot_id() or header.get("namespace") != namespace():
+        return None
+    return start_ticks(int(header["pid"])) == header.get("start_ticks") != 0
+
+
+def foreign(header: dict[str, Any]) -> bool:
+    """Whether the journal was written on another machine (a shared folder): such a journal is never judged here."""
+    return header.get("host") != host()
+
+
+def rebooted(header: dict[str, Any]) -> bool:
+    """Whether this machine was restarted since the journal was opened."""
+    mine = boot_id()
+    return not foreign(header) and bool(mine) and bool(header.get("boot")) and header["boot"] != mine
+
+
+def me() -> dict[str, Any]:
+    """What a journal's first line says of its process, the command line aside (that may hold secrets)."""
+    return {
+        "host": host(),
+        "boot": boot_id(),
+        "namespace": namespace(),
+        "pid": os.getpid(),
+        "start_ticks": start_ticks(os.getpid()),
+        "user": _user(),
+        "python": sys.version.partition(" ")[0],
+        "zone": time.tzname[time.localtime().tm_isdst > 0],
+        "utc_offset": time.localtime().tm_gmtoff,
+    }
+
+
+def code_of(script: str | None) -> dict[str, Any] | None:
+    """The script's file and, inside a git checkout, the commit that is checked out there."""
+    if not script:
+        return None
+    path = os.path.abspath(script)
+    return {"file": path, "git_commit": _git_commit(os.path.dirname(path))}
+
+
+def _git_commit(folder: str) -> str | None:
+    while True:
+        head = _read(f"{folder}/.git/HEAD").strip()
+        if head:
+            break
+        parent = os.path.dirname(folder)
+        if parent == folder:
+            return None
+        folder = parent
+    if not head.startswith("ref: "):
+        return head
+    name = head[5:]
+    loose = _read(f"{folder}/.git/{name}").strip()
+    if loose:
+        return loose
+    for line in _read(f"{folder}/.git/packed-refs").splitlines():
+        if line.endswith(f" {name}"):
+            return line.partition(" ")[0]
+    return None
+
+
+def _user() -> str:
+    try:
+        import pwd
+
+        return pwd.getpwuid(os.getuid()).pw_name
+    except (ImportError, KeyError):
+        return str(os.getuid())
+
+
+def _read(path: str) -> str:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        return os.read(descriptor, 65536).decode("utf-8", "replace")
+    except OSError:
+        return ""
+    finally:
+        os.close(descriptor)

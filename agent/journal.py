@@ -1,0 +1,104 @@
+"""The flight recorder: one append-only file per process, locked for as long as that process lives.
+
+An event is one line and one `os.write` to an O_APPEND descriptor: no lock shared with anybody, no database, no
+network. The page cache outlives the process, so an event whose write returned survives `kill -9`. It does not survive
+the loss of power.
+
+The lock is a raw `flock` on the journal itself. The kernel frees it when the process dies, which is the proof of
+death; a forked child closes its copy at once (`let_go`), because an inherited descriptor would keep the lock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from ..backends.clock import new_id
+from ..backends.lines import encode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+SUFFIX = ".jsonl"
+FORMAT = 1
+LINE_LIMIT = 64 * 1024  # bytes: only a larger write can be torn by a kill on a local file system
+
+
+class Journal:
+    """A journal of this process, open for writing.
+
+    `id` names it in every store, `path` is its file, `fd` the descriptor that is written to. After `rotate` the
+    same descriptor number leads to the new file, so a writer in another thread can never write to a closed one.
+    """
+
+    __slots__ = ("fd", "folder", "header", "id", "path", "torn")
+
+    def __init__(self, folder: str, header: dict[str, Any]) -> None:
+        """Create and lock a journal in `folder` (made if missing, mode 0700). Raises OSError."""
+        self.folder = folder
+        self.header = header
+        self.torn = False
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        self.id, self.path, self.fd = self._create()
+
+    def _create(self) -> tuple[str, str, int]:
+        """Locked and with its header before it has its name: nobody ever sees it unlocked."""
+        journal = new_id()
+        path = f"{self.folder}/{journal}{SUFFIX}"
+        draft = f"{self.folder}/.{journal}"
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+        fd = os.open(draft, flags, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            line = encode({"event": "process", "journal": journal, "format": FORMAT, **self.header})
+            if os.write(fd, line) != len(line):
+                raise OSError(28, "no space left for a journal")
+            os.rename(draft, path)
+        except BaseException:
+            os.close(fd)
+            os.unlink(draft)
+            raise
+        return journal, path, fd
+
+    def write(self, line: bytes) -> None:
+        """Append one sealed line. Raises OSError where it is not whole on the file (disk full)."""
+        if self.torn:  # a newline closes what a short write left behind, so that it costs no other line
+            line = b"\n" + line
+        written = os.write(self.fd, line)
+        if written != len(line):
+            self.torn = True
+            raise OSError(28, "the disk is full: an event could not be recorded")
+        self.torn = False
+
+    def size(self) -> int:
+        return os.fstat(self.fd).st_size
+
+    def rotate(self) -> tuple[str, str, int]:
+        """Go on in a new file; return (id, path, descriptor) of the old one, still locked, for the last reader."""
+        old = self.id, self.path, os.dup(self.fd)  # the duplicate keeps the old file's lock
+        journal, path, fd = self._create()
+        os.dup2(fd, self.fd, inheritable=False)  # atomic: a write in flight lands in the one or the other
+        os.close(fd)
+        self.id, self.path = journal, path
+        return old
+
+    def remove(self) -> None:
+        """Unlink and close: everything in it is in the store."""
+        os.unlink(self.path)
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Close the descriptor, and with it the lock (in a forked child: only this copy of it)."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+def read(fd: int, offset: int, limit: int) -> bytes:
+    """Whole lines from `offset`, at most about `limit` bytes, but at least one line if there is one."""
+    data = os.pread(fd, limit, offset)
+    end = data.rfind(b"\n") + 1
+    if end or len(data) < limit:
+        return data[:end]
+    return read(fd, offset, limit * 4)  # a single line longer than the limit

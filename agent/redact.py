@@ -1,0 +1,164 @@
+"""Values as bounded JSON previews, without secrets.
+
+Three rules: a value under a secret-looking name is blanked; the values of secret-looking environment variables are
+blanked wherever they appear; so are the passwords in URLs. Nothing of the user's is called: no `repr`, no `str` and no
+property of a class that is not from the standard library, since those may hang, print or query a database.
+"""
+
+from __future__ import annotations
+
+import os
+from _json import encode_basestring_ascii as quote  # the json package costs 7 ms, its C quoting nothing
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+BLANK = "***"
+TEXT_LIMIT = 1000  # characters of one text in a preview
+ITEM_LIMIT = 50  # items of one list or dict
+DEPTH_LIMIT = 4
+_PARTS = frozenset(
+    "password passwd passphrase pwd secret token key apikey credential credentials auth authorization cookie".split()
+)
+_INSIDE = ("password", "passwd", "secret", "token", "apikey", "credential")
+_PRINTED = frozenset("datetime date time timedelta Decimal UUID Fraction PosixPath PurePosixPath Path".split())
+_MODULES = frozenset("datetime decimal uuid fractions pathlib pathlib._local ipaddress".split())
+_SHORTEST = 6  # characters: blanking "1" wherever it appears would blank the record
+
+_patterns: tuple[str, ...] = ()
+_secrets: tuple[str, ...] | None = None
+_names: dict[str, bool] = {}
+
+
+def use_patterns(patterns: tuple[str, ...]) -> None:
+    """Extra shell patterns of secret names, from the setting `redact`; forgets what was decided before."""
+    global _patterns, _secrets
+    _patterns, _secrets = patterns, None
+    _names.clear()
+
+
+def is_secret(name: str) -> bool:
+    """Whether a value under this name must not be recorded."""
+    known = _names.get(name)
+    if known is None:
+        if len(_names) > 10_000:  # keys of the user's dicts come by here: bounded
+            _names.clear()
+        known = _names[name] = _looks_secret(name)
+    return known
+
+
+def _looks_secret(name: str) -> bool:
+    lower = name.lower()
+    if any(word in lower for word in _INSIDE):
+        return True
+    spaced = "".join(f"_{c.lower()}" if c.isupper() else c if c.isalnum() else "_" for c in name)
+    if not _PARTS.isdisjoint(spaced.split("_")) or not _PARTS.isdisjoint(lower.replace("-", "_").split("_")):
+        return True
+    if _patterns:
+        from fnmatch import fnmatchcase
+
+        return any(fnmatchcase(lower, pattern.lower()) for pattern in _patterns)
+    return False
+
+
+def clean(text: str) -> str:
+    """The text without known secret values and without passwords in URLs."""
+    global _secrets
+    if _secrets is None:
+        _secrets = _environment_secrets()
+    for secret in _secrets:
+        if secret in text:
+            text = text.replace(secret, BLANK)
+    if "://" in text and "@" in text:
+        import re
+
+        text = re.sub(r"(://[^/@:\s]*):[^/@\s]*@", rf"\1:{BLANK}@", text)
+    return text
+
+
+def _environment_secrets() -> tuple[str, ...]:
+    found = {value for name, value in os.environ.items() if len(value) >= _SHORTEST and is_secret(name)}
+    lines = {line for value in found for line in value.splitlines() if len(line) >= _SHORTEST}
+    return tuple(sorted(found | lines, key=len, reverse=True))
+
+
+def command_line(argv: list[str]) -> list[str]:
+    """A command line without the values of secret-looking options (`--token x`, `--token=x`, `TOKEN=x`)."""
+    out: list[str] = []
+    blank_next = False
+    for word in argv:
+        name, mark, _ = word.partition("=")
+        option = word.startswith("-")
+        if blank_next and not option:
+            out.append(BLANK)
+        elif mark and is_secret(name.lstrip("-")):
+            out.append(f"{name}={BLANK}")
+        else:
+            out.append(clean(word)[:TEXT_LIMIT])
+        blank_next = option and not mark and is_secret(word.lstrip("-"))
+    return out
+
+
+def preview(value: Any, depth: int = 0) -> str:
+    """JSON text (ASCII) that shows the value as far as the limits allow."""
+    kind = type(value)
+    if kind is str:
+        return text(value)
+    if value is None:
+        return "null"
+    if kind is bool:
+        return "true" if value else "false"
+    if kind is int:
+        return str(value) if -(2**63) < value < 2**63 else f'"<int of {value.bit_length()} bits>"'
+    if kind is float:
+        return repr(value) if value - value == 0 else f'"{value!r}"'
+    if kind is bytes or kind is bytearray:
+        return f'"<{len(value)} bytes>"'
+    if depth >= DEPTH_LIMIT:
+        return f'"<{kind.__name__}>"'
+    if kind is dict:
+        return _preview_items(value, value.items(), depth)
+    if kind is list or kind is tuple or kind is set or kind is frozenset:
+        shown = [preview(item, depth + 1) for _, item in zip(range(ITEM_LIMIT), value)]
+        if len(value) > ITEM_LIMIT:
+            shown.append(f'"... {len(value) - ITEM_LIMIT} more"')
+        return f"[{','.join(shown)}]"
+    return _preview_object(value, kind, depth)
+
+
+def text(value: str) -> str:
+    """A text as JSON, cleaned and cut in the middle of what is too long."""
+    if len(value) > TEXT_LIMIT:
+        value = f"{clean(value)[:TEXT_LIMIT]}... ({len(value)} characters)"
+        return quote(value)
+    return quote(clean(value))
+
+
+def pair(name: str, value: Any, depth: int = 0) -> str:
+    """`"name":preview`, blanked where the name is secret."""
+    return f'{quote(name[:200])}:{f"{chr(34)}{BLANK}{chr(34)}" if is_secret(name) else preview(value, depth)}'
+
+
+def _preview_items(value: Any, items: Any, depth: int) -> str:
+    shown = [
+        pair(key if type(key) is str else f"<{type(key).__name__}>" if not _simple(key) else str(key), item, depth + 1)
+        for _, (key, item) in zip(range(ITEM_LIMIT), items)
+    ]
+    if len(value) > ITEM_LIMIT:
+        shown.append(f'"...":"{len(value) - ITEM_LIMIT} more"')
+    return f"{{{','.join(shown)}}}"
+
+
+def _preview_object(value: Any, kind: type, depth: int) -> str:
+    if kind.__module__ in _MODULES and kind.__name__ in _PRINTED:
+        return text(str(value))
+    fields = kind.__dict__.get("__dataclass_fields__")
+    if fields:
+        held = getattr(value, "__dict__", {})
+        return _preview_items(fields, [(name, held.get(name)) for name in fields], depth)
+    return quote(f"<{kind.__module__}.{kind.__qualname__}>")
+
+
+def _simple(key: Any) -> bool:
+    return key is None or type(key) in (int, float, bool)

@@ -1,0 +1,36 @@
+"""SIGTERM and SIGHUP end a script without telling it why; we write it down, and then the signal does its work.
+
+Only where the signal has its default action, and only in the main thread (elsewhere Python refuses): a handler of the
+user's stays as it is. The wait status that the parent sees is the same as without us. SIGINT needs nothing: Python
+raises KeyboardInterrupt, which passes through the decorated function.
+"""
+
+from __future__ import annotations
+
+import _signal  # the signal module adds enums, at 3 ms of import
+import os
+
+from . import recorder
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_NAMES = {_signal.SIGTERM: "SIGTERM", _signal.SIGHUP: "SIGHUP"}
+
+
+def watch() -> None:
+    """Install the handlers where nobody else has."""
+    for number in _NAMES:
+        try:
+            if _signal.getsignal(number) == _signal.SIG_DFL:
+                _signal.signal(number, _record_and_die)
+        except ValueError:  # not the main thread
+            return
+
+
+def _record_and_die(number: int, frame: Any) -> None:
+    name = _NAMES[number]
+    recorder.end_all("CRASHED", f"terminated by {name}", signal=name)
+    _signal.signal(number, _signal.SIG_DFL)
+    os.kill(os.getpid(), number)
