@@ -1,0 +1,56 @@
+"""Holter: a Holter monitor for scripts. Every name is loaded on first use; importing this starts nothing."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .agent.capture import get_run_logger
+    from .agent.concurrency import concurrency
+    from .agent.context import artifact, current_run, progress, tags
+    from .agent.flows import flow, task
+    from .agent.knobs import configure
+    from .backends.errors import HolterError, LimitBusy, RunTimeout, SlotTimeout, UnknownLimit
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "HolterError",
+    "LimitBusy",
+    "RunTimeout",
+    "SlotTimeout",
+    "UnknownLimit",
+    "artifact",
+    "concurrency",
+    "configure",
+    "current_run",
+    "flow",
+    "get_run_logger",
+    "progress",
+    "tags",
+    "task",
+]
+
+_HOMES = {
+    "agent.capture": ("get_run_logger",),
+    "agent.concurrency": ("concurrency",),
+    "agent.context": ("artifact", "current_run", "progress", "tags"),
+    "agent.flows": ("flow", "task"),
+    "agent.knobs": ("configure",),
+    "backends.errors": ("HolterError", "LimitBusy", "RunTimeout", "SlotTimeout", "UnknownLimit"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            from importlib import import_module
+
+            value = globals()[name] = getattr(import_module(f".{module}", __name__), name)
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -69,7 +69,7 @@ def harmless(function: Callable[P, R]) -> Callable[P, R | None]:
         try:
             return function(*args, **kwargs)
         except Exception as error:
-            complain(f"recording failed: {type(error).__name__}: {error}")
+            complain(f"{function.__name__}: {type(error).__name__}: {error}; the job goes on")
             return None
 
     return guarded

@@ -1,0 +1,112 @@
+"""`@flow` and `@task`: the decorators that people put on functions they already have."""
+
+from __future__ import annotations
+
+from functools import wraps
+
+from .drivers import DRIVERS
+from .spec import Spec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from concurrent.futures import Future
+    from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, overload
+
+    from .spec import Options
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
+    R_co = TypeVar("R_co", covariant=True)
+
+    class Recorded(Protocol[P, R_co]):
+        """A decorated function: it is called as before, and has a few attributes more."""
+
+        __name__: str
+
+        @property
+        def fn(self) -> Callable[P, R_co]:
+            """The function as it was."""
+
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+
+        def with_options(self, **options: Unpack[Options]) -> Recorded[P, R_co]:
+            """The same function with some options changed."""
+
+        def submit(self, *args: P.args, **kwargs: P.kwargs) -> Future[Any]:
+            """Call it in a thread of the process's pool, inside the current run."""
+
+        def map(self, *columns: Iterable[Any], **constants: Any) -> list[Future[Any]]:
+            """Submit one call for each row of `columns`; `constants` go to every call."""
+
+    @overload
+    def flow(fn: Callable[P, R], /) -> Recorded[P, R]: ...
+    @overload
+    def flow(fn: None = None, /, **options: Unpack[Options]) -> Callable[[Callable[P, R]], Recorded[P, R]]: ...
+    @overload
+    def task(fn: Callable[P, R], /) -> Recorded[P, R]: ...
+    @overload
+    def task(fn: None = None, /, **options: Unpack[Options]) -> Callable[[Callable[P, R]], Recorded[P, R]]: ...
+
+
+def flow(fn: Any = None, /, **options: Any) -> Any:
+    """Record every call of a function as a run; tasks and flows that it calls belong to it.
+
+    Works on functions, coroutine functions, generators of both kinds, methods, partials and callable objects. A call
+    returns what the function returns and raises what it raises.
+
+    * `name` (default: the function's), `description`, `version`, `tags`;
+      `flow_run_name` (for tasks `task_run_name`): text with `{parameter}` or a function without parameters.
+    * `retries` (default 0) more attempts after an `Exception`; `retry_delay_seconds`: a number, a list (its last item
+      repeats) or a function of `retries`; `retry_jitter_factor` f turns a delay d into a random one from d to
+      d * (1 + f); `retry_condition_fn(exception)` says whether to try again. Slots of `limit` are kept meanwhile.
+    * `timeout_seconds` for each attempt: raises `RunTimeout` (a TimeoutError), state TIMED_OUT. Code that never
+      comes back from C cannot be interrupted from inside its own process.
+    * `log_prints`: keep printed lines with the run; tasks and subflows inherit it unless they say otherwise.
+    * `on_running`, `on_completion`, `on_failure`, `on_cancellation`: lists of functions that take the run. An error in
+      one of them is reported once and changes nothing. They run in this process: no hook runs after a `kill -9`,
+      alerts do that.
+    * `limit`: hold a slot of this limit during the call; `on_busy`: `wait` (default), `skip` (the call returns None,
+      state SKIPPED) or `fail` (raises LimitBusy).
+    * Expectations for the watchdog: `schedule` (cron text or "every 15m"), `timezone`, `grace`, `max_duration`,
+      `min_duration`, `stall_after` (durations: seconds or text like "15m").
+
+    Raises TypeError or ValueError at decoration for what cannot work, such as retries of a generator.
+    """
+    return _decorate("flow", fn, options)
+
+
+def task(fn: Any = None, /, **options: Any) -> Any:
+    """Record every call of a function as a step of the flow that calls it. Options as for `flow`.
+
+    In a thread that has no run of its own, a task belongs to the only flow that is open in the process; outside
+    any flow it is a run by itself.
+    """
+    return _decorate("task", fn, options)
+
+
+def _decorate(kind: str, fn: Any, options: Any) -> Any:
+    if fn is None:
+        Spec(kind, _nothing, options)  # a wrong option is refused where it is written
+        return lambda given: _decorate(kind, given, options)
+    if isinstance(fn, staticmethod | classmethod):
+        return type(fn)(_decorate(kind, fn.__func__, options))
+    if not callable(fn):
+        raise TypeError(f"@{kind} goes on a function, not on {fn!r} (options are keywords: @{kind}(name=...))")
+    spec = Spec(kind, fn, options)
+    call = wraps(fn)(DRIVERS[spec.shape](spec))
+    call.fn = fn  # type: ignore[attr-defined]
+    call.with_options = lambda **changes: _decorate(kind, fn, {**options, **changes})  # type: ignore[attr-defined]
+    call.submit = lambda *args, **kwargs: _futures().submit(call, *args, **kwargs)  # type: ignore[attr-defined]
+    call.map = lambda *columns, **constants: _futures().map_rows(call, columns, constants)  # type: ignore[attr-defined]
+    return call
+
+
+def _nothing() -> None:
+    """Stands in for the function that a decorator with options will get."""
+
+
+def _futures() -> Any:
+    from . import futures
+
+    return futures

@@ -1,0 +1,229 @@
+"""What a decorator was told: one `Spec` for each decorated function, everything decided once at decoration.
+
+Whatever cannot work is refused here, with the line of the decorator in the traceback, and never ignored later.
+"""
+
+from __future__ import annotations
+
+from . import redact
+from .redact import quote
+from .retries import RetryPolicy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, TypedDict
+
+    from .recorder import ActiveRun
+    from .retries import Delays
+
+    Hook = Callable[[ActiveRun], object]
+
+    class Options(TypedDict, total=False):
+        """The keywords of `flow` and `task`; `flow` documents them."""
+
+        name: str | None
+        description: str | None
+        version: str | None
+        tags: Sequence[str] | set[str]
+        retries: int
+        retry_delay_seconds: Delays | None
+        retry_jitter_factor: float | None
+        retry_condition_fn: Callable[[BaseException], bool] | None
+        timeout_seconds: float | None
+        log_prints: bool | None
+        flow_run_name: str | Callable[[], str] | None
+        task_run_name: str | Callable[[], str] | None
+        on_running: Sequence[Hook]
+        on_completion: Sequence[Hook]
+        on_failure: Sequence[Hook]
+        on_cancellation: Sequence[Hook]
+        schedule: str | None
+        timezone: str | None
+        grace: str | float | None
+        max_duration: str | float | None
+        min_duration: str | float | None
+        stall_after: str | float | None
+        limit: str | None
+        on_busy: str
+
+
+_COROUTINE, _GENERATOR, _ASYNC_GENERATOR = 0x80, 0x20, 0x200  # code flags, as `inspect` reads them
+_HOOKS = ("on_running", "on_completion", "on_failure", "on_cancellation")
+_DURATIONS = ("grace", "max_duration", "min_duration", "stall_after")
+_KNOWN = frozenset(
+    "name description version tags retries retry_delay_seconds retry_jitter_factor retry_condition_fn timeout_seconds "
+    "log_prints flow_run_name task_run_name schedule timezone limit on_busy".split()
+).union(_HOOKS, _DURATIONS)
+
+
+class Spec:
+    """`shape` is how the function runs: `plain`, `coroutine`, `generator` or `async generator`. `facts` is the constant
+    part of the start event. `simple` is true where an attempt is nothing but the call."""
+
+    __slots__ = (
+        "facts",
+        "fn",
+        "hooks",
+        "kind",
+        "limit",
+        "log_prints",
+        "name",
+        "names",
+        "on_busy",
+        "options",
+        "policy",
+        "run_name",
+        "shape",
+        "simple",
+        "tags",
+        "timeout",
+        "_defaults",
+        "_known",
+    )
+
+    def __init__(self, kind: str, fn: Callable[..., Any], options: Options) -> None:
+        _refuse_unknown(kind, options)
+        self.kind = kind
+        self.fn = fn
+        self.options = options
+        inner = _innermost(fn)
+        self.name: str = str(options.get("name") or getattr(inner, "__name__", type(fn).__name__))
+        self.tags = tuple(sorted(set(options.get("tags") or ())))
+        self.policy = RetryPolicy(
+            options.get("retries") or 0,
+            options.get("retry_delay_seconds"),
+            options.get("retry_jitter_factor"),
+            options.get("retry_condition_fn"),
+        )
+        self.timeout = _positive(options.get("timeout_seconds"), "timeout_seconds")
+        self.log_prints = options.get("log_prints")
+        self.run_name = options.get(f"{kind}_run_name")
+        self.hooks = {name: tuple(options.get(name) or ()) for name in _HOOKS}  # type: ignore[misc]
+        self.limit = options.get("limit")
+        self.on_busy = options.get("on_busy", "wait")
+        self.shape = _shape(inner)
+        self._refuse_what_cannot_work()
+        self.facts = self._facts()
+        self.names, self._defaults = _parameters(inner)
+        self._known = [(f"{quote(name)}:", redact.is_secret(name)) for name in self.names]
+        self.simple = not (
+            self.policy.retries
+            or self.timeout
+            or self.log_prints is not None
+            or self.limit
+            or any(self.hooks.values())
+        )
+
+    def _refuse_what_cannot_work(self) -> None:
+        if self.on_busy not in ("wait", "skip", "fail"):
+            raise ValueError(f'on_busy is "wait", "skip" or "fail", not {self.on_busy!r}')
+        if "generator" in self.shape and (self.policy.retries or self.timeout or self.limit):
+            raise ValueError(
+                f"{self.name} is a generator: what it yielded cannot be taken back, so retries, timeout_seconds and "
+                "limit do not work on it (put the work into a task that it calls)"
+            )
+        for hooks in self.hooks.values():
+            for hook in hooks:
+                if not callable(hook) or _shape(_innermost(hook)) != "plain":
+                    raise TypeError(f"a hook is a plain function that takes the run, not {hook!r}")
+
+    def _facts(self) -> str:
+        out = ""
+        if version := self.options.get("version"):
+            out += f',"version":{quote(str(version))}'
+        check = self._check()
+        if check:
+            out += f',"check":{redact.preview(check)}'
+        return out
+
+    def _check(self) -> dict[str, Any]:
+        """The expectations, durations in seconds. They are judged by the watchdog, never by the job itself."""
+        given: dict[str, Any] = {key: value for key, value in self.options.items() if value is not None}
+        check = {key: given[key] for key in ("schedule", "timezone", "timeout_seconds") if key in given}
+        durations = [key for key in _DURATIONS if key in given]
+        if durations or "schedule" in given:
+            from ..backends.schedule import check_syntax, parse_duration
+
+            check.update((key, parse_duration(given[key])) for key in durations)
+            if "schedule" in given:
+                check_syntax(given["schedule"])
+        return check
+
+    # --- parameters ---
+
+    def parameters(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        """The call's parameters, defaults included, as JSON text; "" where there are none."""
+        known = self._known
+        if not args and not kwargs and not self._defaults:
+            return ""
+        shown = []
+        for (prefix, secret), value in zip(known, args):
+            shown.append(f'{prefix}"***"' if secret else prefix + redact.preview(value))
+        for name, value in self._defaults.items():
+            if name not in kwargs and self.names.index(name) >= len(args):
+                shown.append(redact.pair(name, value))
+        for name, value in kwargs.items():
+            shown.append(redact.pair(name, value))
+        if len(args) > len(known):
+            shown.append(redact.pair("args", args[len(known) :]))
+        if self.names and self.names[0] in ("self", "cls") and args:
+            del shown[0]
+        return f"{{{','.join(shown)}}}" if shown else ""
+
+    def name_of_run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+        """`flow_run_name` / `task_run_name` for this call."""
+        if self.run_name is None:
+            return None
+        if callable(self.run_name):
+            return str(self.run_name())
+        values = {**self._defaults, **dict(zip(self.names, args)), **kwargs}
+        return self.run_name.format(**{k: redact.BLANK if redact.is_secret(k) else v for k, v in values.items()})
+
+
+def _innermost(fn: Any) -> Any:
+    """The function whose code runs: under `functools.partial`, or a callable object's `__call__`."""
+    while hasattr(fn, "func") and hasattr(fn, "keywords"):
+        fn = fn.func
+    if not hasattr(fn, "__code__") and hasattr(type(fn), "__call__") and not hasattr(fn, "__func__"):
+        call = type(fn).__call__
+        return call if hasattr(call, "__code__") else fn
+    return getattr(fn, "__func__", fn)
+
+
+def _shape(inner: Any) -> str:
+    flags = getattr(getattr(inner, "__code__", None), "co_flags", 0)
+    if flags & _COROUTINE:
+        return "coroutine"
+    if flags & _ASYNC_GENERATOR:
+        return "async generator"
+    return "generator" if flags & _GENERATOR else "plain"
+
+
+def _parameters(inner: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Names of the positional parameters, and the defaults by name. (`inspect` costs 13 ms to import.)"""
+    code = getattr(inner, "__code__", None)
+    if code is None:
+        return (), {}
+    names = code.co_varnames[: code.co_argcount]
+    positional = inner.__defaults__ or ()
+    defaults = dict(zip(names[len(names) - len(positional) :], positional))
+    return names, defaults
+
+
+def _positive(value: float | None, name: str) -> float | None:
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or not value > 0:
+        raise ValueError(f"{name} is a positive number of seconds, not {value!r}")
+    return float(value)
+
+
+def _refuse_unknown(kind: str, options: Options) -> None:
+    for name in options:
+        other = "task_run_name" if kind == "flow" else "flow_run_name"
+        if name not in _KNOWN or name == other:
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, sorted(_KNOWN - {other}), n=1)
+            raise TypeError(f"{kind}() has no option {name!r}" + (f" (did you mean {near[0]}?)" if near else ""))
