@@ -39,6 +39,10 @@ PARENT = "HOLTER_PARENT"  # environment variable by which `holter run` links wha
 CHUNK = 32 * 1024  # characters of one log event
 MESSAGE_LIMIT = 2**20  # characters of one message; the middle of a longer one is left out and counted
 BODY_LIMIT = LINE_LIMIT - 1024
+# Modes of a journal whose process exited in order but could not write its last events, because the disk was full:
+# a mode needs no room on the disk. Whoever adopts the journal must not call those runs crashed.
+EXITED_LOSING_SUCCESS = 0o700
+EXITED_LOSING = 0o710
 
 _current: ContextVar[ActiveRun | None] = ContextVar("holter_run", default=None)
 _tags: ContextVar[tuple[str, ...]] = ContextVar("holter_tags", default=())
@@ -393,7 +397,8 @@ def _open() -> Journal | None:
         return None
     redact.use_patterns(settings.redact)
     try:
-        journal = Journal(f"{settings.home}/journals", _header())
+        os.makedirs(settings.home, mode=0o700, exist_ok=True)
+        journal = Journal(f"{settings.home}/journals", header(settings.project, settings.backend, settings.heartbeat))
     except OSError as error:
         _process.off = True
         complain(f"not recording, cannot write to {settings.home}: {error.strerror} (set HOLTER_HOME to a writable folder)")
@@ -407,24 +412,19 @@ def _open() -> Journal | None:
     return journal
 
 
-def _header() -> dict[str, Any]:
-    settings = knobs()
+def header(project: str, backend: str, heartbeat: float) -> dict[str, Any]:
+    """What a journal of this process says first: who it is, what it runs, and which store it is for."""
     script = sys.argv[0] if sys.argv and os.path.isfile(sys.argv[0]) else None
     return {
         **identity.me(),
         "argv": redact.command_line(list(getattr(sys, "orig_argv", sys.argv)))[:100],
         "cwd": _cwd(),
         "code": identity.code_of(script),
-        "project": settings.project,
-        "store": store_name(settings.backend),
-        "heartbeat": settings.heartbeat,
+        "project": project,
+        "store": redacted(backend),
+        "heartbeat": heartbeat,
         "holter": VERSION,
     }
-
-
-def store_name(url: str) -> str:
-    """What a journal says of the store it belongs to: the URL without secrets."""
-    return redacted(url)
 
 
 def _cwd() -> str | None:
@@ -465,6 +465,10 @@ def _at_exit() -> None:
     if process.journal is None:
         return
     _emit(f'{{"event":"close","at":{time.time():.6f}')
+    if process.waiting:
+        lost = [line for line in process.waiting if line.startswith(b'{"event":"end"')]
+        fine = all(b'"state":"COMPLETED"' in line for line in lost)
+        os.fchmod(process.journal.fd, EXITED_LOSING_SUCCESS if fine else EXITED_LOSING)
     if process.shipper is not None:
         process.shipper.finish()
 

@@ -30,6 +30,7 @@ from .records import (
     RunQuery,
     Transition,
 )
+from .urls import redacted
 
 FAILURES = ("FAILED", "TIMED_OUT", "CRASHED")
 
@@ -58,7 +59,7 @@ class MemoryBackend:
     def __init__(
         self, url: str = "memory:", *, home: str = "", clock: Clock = SYSTEM, timeout: float | None = None
     ) -> None:
-        self.url = url
+        self.url = redacted(url)
         self._clock = clock
         self._space = _SPACES[url]
 

@@ -21,7 +21,7 @@ from .clock import SYSTEM
 from .errors import OffsetMismatch, StorageError, StoreTooNew
 from .fold import OPEN, digest, root_of
 from .lines import decode, whole
-from .urls import path_of
+from .urls import path_of, redacted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class SqliteBackend:
     """See `holter.backends.base` for the contract. `timeout` None blocks as long as another writer lives."""
 
     def __init__(self, url: str, *, home: str, clock: Clock = SYSTEM, timeout: float | None = 10.0) -> None:
-        self.url = url
+        self.url = redacted(url)
         self.path = path_of(url, home)
         self._clock = clock
         self._timeout = timeout

@@ -1,0 +1,212 @@
+"""Dead journals: ship what is left in them, write the endings that their processes could not write, remove them.
+
+The proof of death is the lock on the journal being free. It is not enough where the process lives by its pid and start
+time: it may have replaced its program (`exec`), which drops the lock. Own testimony is always shipped before a verdict
+is written, the verdict is appended to the dead journal itself, and the lock is held from the proof to the removal; so
+whoever else tries at the same time, or goes on after a kill half-way, can neither lose nor double anything.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import time
+
+from attrs import define, frozen
+
+from ...backends.base import Backend
+from ...backends.clock import SYSTEM, Clock
+from ...backends.errors import OffsetMismatch
+from ...backends.lines import decode, encode
+from .. import identity
+from ..journal import SUFFIX, read
+from ..recorder import EXITED_LOSING, EXITED_LOSING_SUCCESS
+
+BATCH = 2**20  # bytes of one append
+DRAFT_AGE = 60.0  # seconds: a draft (a journal without its name yet) older than this has no maker any more
+
+Header = dict[str, object]
+
+
+@frozen
+class Live:
+    """A journal whose process lives: `path`, `header`, `size` (bytes) and the store's `offset` (None: unknown)."""
+
+    journal: str
+    path: str
+    header: dict[str, object]
+    size: int
+    offset: int | None
+
+
+@define
+class Adopted:
+    """What one sweep did: `shipped` bytes, runs found `crashed`, journals `removed`, those that `wait` for another
+    store or another machine, `damaged` ones that cannot be read, and the `live` ones."""
+
+    shipped: int = 0
+    crashed: int = 0
+    removed: int = 0
+    waiting: int = 0
+    damaged: int = 0
+    live: list[Live] = []  # noqa: RUF012 - attrs copies it
+
+
+def catch_up(home: str, backend: Backend, clock: Clock = SYSTEM, *, ship_live: bool = True) -> Adopted:
+    """Bring `backend` up to date with every journal of this home.
+
+    `ship_live` also sends what live processes have not sent yet, so that a reader sees the last line.
+    Raises StorageError where the store cannot be written; what was done until then stays done.
+    """
+    out = Adopted(live=[])
+    folder = f"{home}/journals"
+    try:
+        names = sorted(os.listdir(folder))
+    except FileNotFoundError:
+        return out
+    offsets = {process.journal: process.offset for process in backend.processes()} if names else {}
+    for name in names:
+        path = f"{folder}/{name}"
+        if name.startswith("."):
+            _sweep_draft(path, clock)
+        elif name.endswith(SUFFIX):
+            _visit(path, name[: -len(SUFFIX)], backend, offsets, clock, out, ship_live)
+    return out
+
+
+def _visit(
+    path: str, journal: str, backend: Backend, offsets: dict[str, int], clock: Clock, out: Adopted, ship_live: bool
+) -> None:
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:  # removed by somebody who was faster, or not ours to read
+        return
+    try:
+        header = header_of(fd)
+        if header is None:
+            out.damaged += 1
+        elif header.get("store") != backend.url or identity.foreign(header):
+            out.waiting += 1
+        elif _is_dead(fd, header):
+            out.shipped += _adopt(fd, path, journal, header, backend, clock, out)
+        else:
+            offset = offsets.get(journal)
+            size = os.fstat(fd).st_size
+            if ship_live and size != offset:
+                offset = ship(fd, journal, offset or 0, backend)
+            out.live.append(Live(journal, path, header, size, offset))
+    finally:
+        os.close(fd)
+
+
+def header_of(fd: int) -> dict[str, object] | None:
+    """The journal's first event, which says whose it is; None where it cannot be read."""
+    first = next(decode(read(fd, 0, 16 * 1024)), (0, None))[1]
+    return first if first is not None and first["event"] == "process" else None
+
+
+def _is_dead(fd: int, header: dict[str, object]) -> bool:
+    """Whether the process is gone; then this descriptor holds the journal's lock."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    if identity.alive(header) and not _closed(fd):
+        fcntl.flock(fd, fcntl.LOCK_UN)  # it replaced its program, or is just about to close: ask again later
+        return False
+    return True
+
+
+def _closed(fd: int) -> bool:
+    size = os.fstat(fd).st_size
+    tail = os.pread(fd, 4096, max(0, size - 4096))
+    last = tail[tail.rfind(b"\n", 0, -1) + 1 :]
+    return last.startswith(b'{"event":"close"')
+
+
+def ship(fd: int, journal: str, offset: int, backend: Backend) -> int:
+    """Send everything from `offset` on, or from where the store really stands; return where it stands then."""
+    while data := read(fd, offset, BATCH):
+        try:
+            offset = backend.append(journal, offset, data)
+        except OffsetMismatch as other:
+            if other.expected > os.fstat(fd).st_size:
+                return other.expected
+            offset = other.expected
+    return offset
+
+
+def _adopt(
+    fd: int, path: str, journal: str, header: dict[str, object], backend: Backend, clock: Clock, out: Adopted
+) -> int:
+    if not os.path.exists(path) or os.stat(path).st_ino != os.fstat(fd).st_ino:
+        return 0  # removed by whoever held the lock before
+    size = os.fstat(fd).st_size
+    if size and os.pread(fd, 1, size - 1) != b"\n":
+        os.write(fd, b"\n")  # closes the torn tail, so that the verdict begins a line of its own
+    offset = ship(fd, journal, 0, backend)
+    verdicts = _verdicts(fd, header, clock)
+    if verdicts:
+        os.write(fd, b"".join(verdicts))
+        offset = ship(fd, journal, offset, backend)
+        out.crashed += len(verdicts)
+    os.unlink(path)
+    out.removed += 1
+    return offset
+
+
+def _verdicts(fd: int, header: dict[str, object], clock: Clock) -> list[bytes]:
+    """One `judge` line for each run that the process left open, innermost first."""
+    open_runs, last_at = _left_open(fd)
+    if not open_runs:
+        return []
+    state, reason = _what_happened(fd, header)
+    now = clock.wall()
+    beat = header.get("heartbeat")
+    fresh = now - last_at <= 2 * (beat if isinstance(beat, int | float) else 5.0)
+    at = now if fresh and not identity.rebooted(header) else last_at  # long dead: it ended when it fell silent
+    return [
+        encode({"event": "judge", "run": run, "at": at, "state": state, "by": "proof", "reason": reason})
+        for run in reversed(open_runs)
+    ]
+
+
+def _left_open(fd: int) -> tuple[list[str], float]:
+    """Runs that were started or carried over and not ended, in order; and the time of the last sign of life."""
+    open_runs: dict[str, None] = {}
+    last_at = os.fstat(fd).st_mtime
+    offset, seen = 0, 0.0
+    while data := read(fd, offset, BATCH):
+        for _, event in decode(data, offset):
+            if event is None:
+                continue
+            seen = max(seen, float(event.get("at") or 0.0))
+            if event["event"] == "start":
+                open_runs[event["run"]] = None
+            elif event["event"] == "carry":
+                open_runs.update(dict.fromkeys(event["runs"]))
+            elif event["event"] == "end" or (event["event"] == "judge" and "state" in event):
+                open_runs.pop(event["run"], None)
+        offset += len(data)
+    return list(open_runs), seen or last_at
+
+
+def _what_happened(fd: int, header: dict[str, object]) -> tuple[str, str]:
+    mode = stat.S_IMODE(os.fstat(fd).st_mode)
+    if mode == EXITED_LOSING_SUCCESS:
+        return "COMPLETED", "its process exited in order, but the disk was full and took no ending"
+    if mode == EXITED_LOSING:
+        return "FAILED", "its process exited in order, but the disk was full and took no ending (not all succeeded)"
+    if identity.rebooted(header):
+        return "CRASHED", "host restarted"
+    return "CRASHED", f"its process (pid {header.get('pid')}) is gone without a word: killed, out of memory, or os._exit"
+
+
+def _sweep_draft(path: str, clock: Clock) -> None:
+    """A process was killed between creating its journal and naming it: nothing was recorded in it."""
+    try:
+        if time.time() - os.stat(path).st_mtime > DRAFT_AGE:
+            os.unlink(path)
+    except OSError:
+        return

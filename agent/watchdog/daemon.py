@@ -1,0 +1,256 @@
+"""`holter watch`: a dull loop over steps that each do one unit of work.
+
+Two loops that meet only in the store: the detecting one adopts dead journals and reconciles conditions, the alerting one
+turns transitions into alerts and delivers them. A channel that hangs cannot delay a verdict. A step that fails is
+logged, backed off and tried again; it cannot stop the others, and it cannot crash-loop the daemon.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from attrs import define, field
+from filelock import FileLock, Timeout
+from loguru import logger
+
+from ...backends.base import Backend
+from ...backends.clock import SYSTEM, Clock
+from ...backends.errors import HolterError
+from ...backends.records import Retention
+from ...backends.urls import open_backend
+from ..settings import Settings
+from . import notify, outbox, pulse
+from .adopt import Adopted, catch_up
+from .deaths import Deaths
+from .judgements import Judge
+from .reconcile import Sightings, reconcile
+
+BACK_OFF_AT_MOST = 60.0  # seconds between tries of a step that keeps failing
+TIDY_EVERY = 3600.0
+NOTIFY_EVERY = 0.5  # seconds between looks at the transitions when nothing woke the alerting loop
+
+
+class AlreadyWatching(HolterError, RuntimeError):
+    """Another watchdog of this home is running."""
+
+
+@define
+class Step:
+    """One step of the loop with its back-off: `every` seconds (0: each pass), sooner never."""
+
+    name: str
+    act: Callable[[], object]
+    every: float = 0.0
+    _failures: int = 0
+    _due: float = field(default=0.0)
+
+    def run(self, now: float) -> None:
+        """Do it if it is due. `now` is monotonic seconds. Errors are logged and backed off, never raised."""
+        if now < self._due:
+            return
+        try:
+            self.act()
+        except Exception as error:
+            self._failures += 1
+            wait = min(BACK_OFF_AT_MOST, 2.0 ** min(self._failures, 6) / 2)
+            self._due = now + max(self.every, wait)
+            logger.opt(exception=not isinstance(error, HolterError | OSError)).error(
+                "{} failed ({} in a row, next try in {:.0f} s): {}", self.name, self._failures, wait, error
+            )
+        else:
+            if self._failures:
+                logger.info("{} works again", self.name)
+            self._failures = 0
+            self._due = now + self.every
+
+
+class Watchdog:
+    """The detecting half. `step()` is one pass; everything it knows besides the store is when journals last grew."""
+
+    def __init__(self, settings: Settings, *, clock: Clock = SYSTEM, once: bool = False) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.once = once
+        self.started_at = clock.wall()
+        self.deaths = Deaths()
+        self.seen = Adopted(live=[])
+        self._sightings = Sightings()
+        self._backend: Backend | None = None
+        self._judge: Judge | None = None
+        self._steps = [
+            Step("adopting dead journals", self._adopt),
+            Step("reconciling live runs", self._reconcile),
+            Step("writing the pulse", self._pulse, every=pulse.EVERY),
+            Step("forgetting old records", self._tidy, every=TIDY_EVERY),
+        ]
+
+    def step(self) -> bool:
+        """One pass over every step; true if something was found that the alerting loop should look at now."""
+        before = self.seen.crashed
+        for step in self._steps:
+            step.run(self.clock.monotonic())
+        return self.seen.crashed != before
+
+    def close(self) -> None:
+        """Say that nobody watches any more, and let go of everything. Raises nothing: the store may be away."""
+        Step("closing", self._close).run(self.clock.monotonic())
+        self.deaths.close()
+
+    def _close(self) -> None:
+        if self._judge is not None:
+            self._judge.close()
+        if self._backend is not None:
+            pulse.beat(
+                self._backend, self.clock.wall(), started_at=self.started_at, once=self.once, stopped=not self.once
+            )
+            self._backend.close()
+
+    def _store(self) -> Backend:
+        if self._backend is None:
+            self._backend = open_store(self.settings, self.clock)
+        return self._backend
+
+    def _adopt(self) -> None:
+        out = catch_up(self.settings.home, self._store(), self.clock, ship_live=False)
+        if out.crashed:
+            logger.warning("{} runs crashed", out.crashed)
+        out.crashed += self.seen.crashed
+        self.seen = out
+        self.deaths.follow(out.live)
+
+    def _reconcile(self) -> None:
+        silence = self._sightings.look(self.seen.live, self.clock)
+        if self._judge is None:
+            self._judge = Judge(self.settings.home, self.settings.project, self._store(), self.clock)
+        changed = reconcile(
+            self._store(), self._judge, self.seen.live, silence, dict(self.settings.checks), self.clock
+        )
+        if changed:
+            logger.info("{} conditions changed", changed)
+
+    def _pulse(self) -> None:
+        pulse.beat(self._store(), self.clock.wall(), started_at=self.started_at, once=self.once)
+
+    def _tidy(self) -> None:
+        gone = self._store().prune(retention_of(self.settings, self.clock.wall()))
+        if gone.runs or gone.logs:
+            logger.info("forgot {} runs and {} log lines", gone.runs, gone.logs)
+        outbox.tidy(self._store(), self.clock)
+
+
+class Herald:
+    """The alerting half, with a store handle of its own: collects transitions, delivers what is due."""
+
+    def __init__(self, settings: Settings, *, clock: Clock = SYSTEM) -> None:
+        self.settings = settings
+        self.clock = clock
+        self._backend: Backend | None = None
+        self._steps = [Step("collecting alerts", self._collect), Step("delivering alerts", self._deliver)]
+
+    def step(self) -> None:
+        for step in self._steps:
+            step.run(self.clock.monotonic())
+
+    def close(self) -> None:
+        if self._backend is not None:
+            self._backend.close()
+
+    def _store(self) -> Backend:
+        if self._backend is None:
+            self._backend = open_store(self.settings, self.clock)
+        return self._backend
+
+    def _collect(self) -> None:
+        while notify.collect(self._store(), self.clock, self.settings):
+            pass
+
+    def _deliver(self) -> None:
+        while notify.deliver(self._store(), self.clock, self.settings):
+            pass
+
+
+def open_store(settings: Settings, clock: Clock = SYSTEM) -> Backend:
+    return open_backend(settings.backend, settings.home, clock=clock)
+
+
+def retention_of(settings: Settings, now: float) -> Retention:
+    """The settings' periods as moments before `now` (Unix seconds)."""
+    kept = settings.retention
+    return Retention(
+        runs_before=now - kept.days * 86400,
+        failures_before=now - max(kept.keep_failures, kept.days * 86400),
+        logs_before=now - kept.logs_days * 86400,
+    )
+
+
+def watch(settings: Settings, *, once: bool = False) -> int:
+    """Watch until SIGTERM or SIGINT (or for one pass), and return the exit code.
+
+    Raises AlreadyWatching where another watchdog of this home runs (`once`: does nothing then, and returns 0).
+    """
+    os.makedirs(settings.home, mode=0o700, exist_ok=True)
+    lock = FileLock(f"{settings.home}/watchdog.lock", fallback_to_soft=False, thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if once:
+            return 0
+        raise AlreadyWatching(
+            f"a watchdog of {settings.home} is running already", hint="`holter doctor` shows it; one is enough"
+        ) from None
+    try:
+        return _once(settings) if once else _loop(settings)
+    finally:
+        lock.release()
+
+
+def _once(settings: Settings) -> int:
+    dog, herald = Watchdog(settings, once=True), Herald(settings)
+    dog.step()
+    herald.step()
+    herald.close()
+    dog.close()
+    return 0
+
+
+def _loop(settings: Settings) -> int:
+    dog = Watchdog(settings)
+    stop, news = threading.Event(), threading.Event()
+
+    def ask_to_stop(number: int, frame: Any) -> None:
+        stop.set()
+        news.set()
+        dog.deaths.wake()
+
+    previous = {each: signal.signal(each, ask_to_stop) for each in (signal.SIGTERM, signal.SIGINT)}
+    alerting = threading.Thread(target=_alerting, args=(settings, stop, news), name="holter-alerts")
+    alerting.start()
+    logger.info("watching {} into {}", settings.home, dog._store().url)
+    try:
+        while not stop.is_set():
+            if dog.step():
+                news.set()
+            if not stop.is_set():
+                dog.deaths.wait(settings.watchdog.interval)
+    finally:
+        stop.set()
+        news.set()
+        alerting.join(timeout=15)
+        dog.close()
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    logger.info("stopped")
+    return 0
+
+
+def _alerting(settings: Settings, stop: threading.Event, news: threading.Event) -> None:
+    herald = Herald(settings)
+    while not stop.is_set():
+        herald.step()
+        news.wait(NOTIFY_EVERY)
+        news.clear()
+    herald.close()

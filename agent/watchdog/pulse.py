@@ -1,0 +1,43 @@
+"""The watchdog's own sign of life, in the store, so that everybody who reads can tell whether anybody watches."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ...backends.base import Backend
+from ...backends.clock import rfc3339
+from .. import identity
+
+KIND = "pulse"
+EVERY = 10.0  # seconds between pulses of a running watchdog
+AFTER_ONCE = 900.0  # seconds for which a single pass (`watch --once` from cron) counts as watching
+
+
+def beat(backend: Backend, now: float, *, started_at: float, once: bool = False, stopped: bool = False) -> None:
+    """Write this host's pulse. Losing the race to another watchdog of the host is fine: then that one is alive."""
+    held = backend.get(KIND, identity.host())
+    value = {
+        "at": now,
+        "host": identity.host(),
+        "pid": os.getpid(),
+        "started_at": started_at,
+        "good_for": AFTER_ONCE if once else 3 * EVERY,
+        "stopped": stopped,
+    }
+    backend.put(KIND, identity.host(), value, held.version if held else 0)
+
+
+def latest(backend: Backend) -> dict[str, Any] | None:
+    """The newest pulse of any host, or None if no watchdog ever ran on this store."""
+    return max((document.value for _, document in backend.list(KIND)), key=lambda pulse: pulse["at"], default=None)
+
+
+def warning(backend: Backend, now: float) -> str | None:
+    """The line for everybody who reads while nobody watches; None while somebody does."""
+    pulse = latest(backend)
+    if pulse is None:
+        return "no watchdog has run yet, so nobody is alerted: start one with `holter watch`"
+    if pulse["stopped"] or now - pulse["at"] > pulse["good_for"]:
+        return f"no watchdog since {rfc3339(pulse['at'])} ({pulse['host']}), so nobody is alerted: `holter watch`"
+    return None

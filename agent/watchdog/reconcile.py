@@ -1,0 +1,115 @@
+"""Conditions of live runs: what should be, computed from the record and the clock, against what the store says.
+
+* `unresponsive`: the process lives (its lock is held) but its journal has not grown for three heartbeats: stopped, swapped
+  out, or C code that holds the GIL. Judged on this watchdog's own monotonic clock, from the moment it first looked.
+* `overdue`: runs longer than its `max_duration`.
+* `stalled`: nothing has come from the run or its descendants for `stall_after`.
+
+None of them is an ending, and each is taken back when it is no longer true.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from attrs import define, field
+
+from ...backends.base import Backend
+from ...backends.clock import Clock
+from ...backends.fold import OPEN
+from ...backends.records import LogQuery, Run, RunQuery
+from ...backends.schedule import format_duration
+from .adopt import Live
+from .judgements import Judge
+
+MISSED_BEATS = 3
+JUMP = 5.0  # seconds by which wall and monotonic clock may disagree between two passes
+JUDGED = ("overdue", "stalled", "unresponsive")
+
+
+@define
+class Sightings:
+    """When each journal was last seen to grow, on our own monotonic clock (seconds); and the clocks at the last pass."""
+
+    grown: dict[str, tuple[int, float]] = field(factory=dict)
+    _wall: float | None = None
+    _monotonic: float = 0.0
+
+    def look(self, live: Iterable[Live], clock: Clock) -> dict[str, float]:
+        """Seconds of silence by journal. After a sleep of the host, a step of the clock or a pause of this watchdog
+        everybody starts anew."""
+        now = clock.monotonic()
+        if self._jumped(clock):
+            self.grown.clear()
+        self._wall, self._monotonic = clock.wall(), now
+        held, self.grown = self.grown, {}
+        for each in live:
+            size, since = held.get(each.journal, (-1, now))
+            self.grown[each.journal] = (each.size, now if each.size != size else since)
+        return {journal: now - since for journal, (_, since) in self.grown.items()}
+
+    def _jumped(self, clock: Clock) -> bool:
+        if self._wall is None:
+            return False
+        slept = clock.monotonic() - self._monotonic
+        return abs((clock.wall() - self._wall) - slept) > JUMP or slept > 3 * JUMP
+
+
+def reconcile(backend: Backend, judge: Judge, live: list[Live], silence: dict[str, float], checks: dict[str, Any], clock: Clock) -> int:
+    """Write every condition that is not as it should be; return how many were written.
+
+    `checks` are the settings' expectations by job; they win over what the decorator declared.
+    """
+    mute = {each.journal: silence.get(each.journal, 0.0) for each in live if _is_mute(each, silence)}
+    written = 0
+    now = clock.wall()
+    for run in backend.runs(RunQuery(states=OPEN, limit=None)):
+        wanted = conditions_of(run, expectations(run, checks), now, mute, lambda run=run: last_activity(backend, run))
+        for name in JUDGED:
+            if (name in wanted) != (name in run.conditions):
+                judge.condition(run.id, name, name in wanted, wanted.get(name, ""))
+                written += 1
+    if written:
+        judge.ship()
+    return written
+
+
+def conditions_of(run: Run, check: dict[str, Any], now: float, mute: dict[str, float], last_activity: Any) -> dict[str, str]:
+    """The conditions that a live run should have, each with its reason. `last_activity()` is asked only where needed."""
+    wanted: dict[str, str] = {}
+    if run.journal in mute and (run.parent_id is None or run.kind != "task"):
+        wanted["unresponsive"] = f"its process lives but has not said a word for {format_duration(mute[run.journal])}"
+    if run.started_at is None:
+        return wanted
+    longest = check.get("max_duration")
+    if longest is not None and now - run.started_at > longest:
+        wanted["overdue"] = f"runs longer than max_duration {format_duration(longest)}"
+    patience = check.get("stall_after")
+    if patience is not None and now - run.active_at > patience and now - last_activity() > patience:
+        wanted["stalled"] = f"no progress, line or step for {format_duration(patience)}"
+    return wanted
+
+
+def expectations(run: Run, checks: dict[str, Any]) -> dict[str, Any]:
+    """What is expected of this run: the decorator's words, overruled by the settings for the job."""
+    check = dict(run.check or {})
+    configured = checks.get(run.name)
+    for name in ("max_duration", "stall_after"):
+        value = getattr(configured, name, None)
+        if value is not None:
+            check[name] = value
+    return check
+
+
+def last_activity(backend: Backend, run: Run) -> float:
+    """Unix seconds of the newest event or line of the run's tree, as far as its open and newest descendants tell."""
+    family = backend.runs(RunQuery(root_id=run.root_id, states=OPEN, limit=1000))
+    family += backend.runs(RunQuery(root_id=run.root_id, limit=1))
+    lines = backend.logs(LogQuery(run.id, limit=1, last=True))
+    return max([run.active_at, *(each.active_at for each in family), *(line.at for line in lines)])
+
+
+def _is_mute(each: Live, silence: dict[str, float]) -> bool:
+    beat = each.header.get("heartbeat")
+    return isinstance(beat, int | float) and beat > 0 and silence.get(each.journal, 0.0) > MISSED_BEATS * beat
