@@ -48,6 +48,7 @@ def _start(spec: Spec, args: Args, kwargs: Kwargs, parent: ActiveRun | None) -> 
         spec.kind,
         spec.name,
         parent=parent,
+        head=spec.head,
         facts=spec.facts,
         run_name=_run_name(spec, args, kwargs) if spec.run_name is not None else None,
         parameters=spec.parameters(args, kwargs),

@@ -12,7 +12,11 @@ import os
 import sys
 import time
 from contextvars import ContextVar
+from errno import ENOSPC
 from functools import wraps
+from os import write
+from resource import getrusage
+from time import perf_counter, process_time
 from zlib import crc32
 
 from ..backends.clock import new_id, token
@@ -39,6 +43,7 @@ PARENT = "HOLTER_PARENT"  # environment variable by which `holter run` links wha
 CHUNK = 32 * 1024  # characters of one log event
 MESSAGE_LIMIT = 2**20  # characters of one message; the middle of a longer one is left out and counted
 BODY_LIMIT = LINE_LIMIT - 1024
+WAITING_LIMIT = 10_000  # state events held in memory while the disk is full
 # Modes of a journal whose process exited in order but could not write its last events, because the disk was full:
 # a mode needs no room on the disk. Whoever adopts the journal must not call those runs crashed.
 EXITED_LOSING_SUCCESS = 0o700
@@ -50,9 +55,13 @@ _tags: ContextVar[tuple[str, ...]] = ContextVar("holter_tags", default=())
 
 class _Process:
     """What this process records into. `runs` are the open runs by id; `waiting` are state events that the disk
-    refused and that go out with the next write."""
+    refused and that go out with the next write. `fd` is where an event goes at once: -1 while there is no journal yet,
+    while something waits, or where recording is off."""
+
+    __slots__ = ("fd", "journal", "off", "prefix", "runs", "shipper", "signals", "waiting")
 
     def __init__(self, prefix: str = "") -> None:
+        self.fd = -1
         self.journal: Journal | None = None
         self.shipper: Shipper | None = None
         self.off = False
@@ -89,62 +98,49 @@ class _Tree:
         self.prefix = prefix
         self.count = 0
 
-    def next(self) -> str:
-        self.count = number = self.count + 1
-        return f"{self.root_id}.{_process.prefix or self.prefix}{number}"
-
 
 class ActiveRun:
     """A run of this process while it lives: `id`, `root_id`, `parent_id`, `kind`, `name`, `run_name`, `tags`,
     `state`, `attempt` (1..), after its end `error` (as recorded, or None), and `dropped` (log lines left out).
     `partial` is what `print(..., end="")` has said of a line that is not complete."""
 
-    __slots__ = (
-        "_began",
-        "_cpu",
-        "_progress_at",
-        "_tree",
-        "attempt",
-        "dropped",
-        "error",
-        "id",
-        "kind",
-        "log_prints",
-        "name",
-        "parent_id",
-        "partial",
-        "run_name",
-        "state",
-        "tags",
-    )
+    # Class attributes, not slots: a step that needs none of these does not pay for setting them.
+    run_name: str | None = None
+    tags: tuple[str, ...] = ()
+    state = "RUNNING"
+    attempt = 1
+    dropped = 0
+    partial = ""
+    error: dict[str, Any] | None = None
+    parent_id: str | None
+    _cpu = 0.0
+    _progress_at = 0.0
 
     def __init__(self, kind: str, name: str, parent: ActiveRun | None) -> None:
         self.kind = kind
         self.name = name
-        self.run_name: str | None = None
-        self.tags: tuple[str, ...] = ()
-        self.state = "RUNNING"
-        self.attempt = 1
-        self.dropped = 0
-        self.partial = ""
-        self.error: dict[str, Any] | None = None
-        self.log_prints = parent.log_prints if parent else False
-        self._cpu = 0.0
-        self._progress_at = 0.0
         if parent is not None:
-            self.parent_id: str | None = parent.id
-            self._tree = parent._tree
-            self.id = self._tree.next()
-        elif outer := _outer_run():
-            self.parent_id = outer
-            self._tree = _Tree(root_of(outer), f"{token(8)}-")
-            self.id = self._tree.next()
+            self.parent_id = parent.id
+            self.log_prints = parent.log_prints
+            self._tree = tree = parent._tree
+            tree.count = number = tree.count + 1
+            self.id = f"{tree.root_id}.{_process.prefix or tree.prefix}{number}"
         else:
-            self.parent_id = None
+            self._become_root()
+        self._began = perf_counter()
+
+    def _become_root(self) -> None:
+        self.log_prints = False
+        outer = _outer_run()
+        self.parent_id = outer
+        self._cpu = process_time()
+        if outer is None:
             self.id = new_id()
             self._tree = _Tree(self.id, "")
-            self._cpu = time.process_time()
-        self._began = time.perf_counter()
+        else:
+            self._tree = _Tree(root_of(outer), f"{token(8)}-")
+            self._tree.count = 1
+            self.id = f"{self._tree.root_id}.{self._tree.prefix}1"
 
     @property
     def root_id(self) -> str:
@@ -187,21 +183,22 @@ class ActiveRun:
         """The run's one ending. A second call says nothing: a finished run never changes its ending."""
         if _process.runs.pop(self.id, None) is None:
             return
+        seconds = perf_counter() - self._began
         if self.partial:
             self.log(self.partial, stream="print")
         if self.dropped:
             self.drop(self.dropped, 0)
-        self.state, self.error = state, error
-        seconds = time.perf_counter() - self._began
+        self.state = state
         body = f'{{"event":"end","run":"{self.id}","at":{time.time():.6f},"state":"{state}","seconds":{seconds:.6f}'
         if result is not None:
             body += f',"result":{redact.preview(result)}'
         if reason is not None:
             body += f',"reason":{quote(clean(reason)[:2000])}'
         if error is not None or exit_code is not None or usage is not None or signal is not None:
+            self.error = error
             body += _details(error, exit_code, signal, usage)
-        if self.parent_id is None and usage is None:
-            body += f',"usage":{{"cpu_seconds":{time.process_time() - self._cpu:.6f},"max_rss_bytes":{_max_rss()}}}'
+        if self._cpu and usage is None:
+            body += f',"usage":{{"cpu_seconds":{process_time() - self._cpu:.6f},"max_rss_bytes":{_max_rss()}}}'
         _emit(body)
 
     @harmless
@@ -279,6 +276,7 @@ def start(
     name: str,
     *,
     parent: ActiveRun | None = None,
+    head: str = "",
     facts: str = "",
     run_name: str | None = None,
     parameters: str = "",
@@ -288,17 +286,16 @@ def start(
     """Record that a run begins. `facts` and `parameters` are JSON texts, made by the caller: `,"check":{...}` and the
     like, and `{"name":value}`."""
     run = ActiveRun(kind, name, parent)
-    run.run_name = run_name
-    extra = _tags.get()
-    body = f'{{"event":"start","run":"{run.id}","at":{time.time():.6f},"kind":"{kind}","name":{quote(name)}'
+    body = f'{{"event":"start","run":"{run.id}","at":{time.time():.6f}{head or head_of(kind, name)}{facts}'
     if run.parent_id is not None:
         body += f',"parent":"{run.parent_id}"'
     if parameters:
         body += f',"parameters":{parameters}'
-    if tags or extra:
+    if (extra := _tags.get()) or tags:
         run.tags = tuple(dict.fromkeys(extra + tags))
         body += f',"tags":[{",".join(map(quote, run.tags))}]'
     if run_name is not None:
+        run.run_name = run_name
         body += f',"run_name":{quote(clean(run_name)[:300])}'
     if pending:
         run.state = "PENDING"
@@ -309,8 +306,13 @@ def start(
         from .signals import watch
 
         watch()
-    _emit(body + facts)
+    _emit(body)
     return run
+
+
+def head_of(kind: str, name: str) -> str:
+    """The part of a start event that is the same for every run of a function."""
+    return f',"kind":"{kind}","name":{quote(name)}'
 
 
 def current() -> ActiveRun | None:
@@ -359,32 +361,46 @@ def end_all(state: str, reason: str, signal: str | None = None) -> None:
 
 def _emit(body: str, keep: bool = True) -> None:
     """Seal and write one event. `keep` holds it back for the next write where the disk refuses it."""
-    process = _process
-    if process.off:
-        return
-    journal = process.journal
-    if journal is None:
-        journal = _open()
-        if journal is None:
-            return
     data = body.encode()
-    if len(data) > LINE_LIMIT:
-        return complain("an event of more than 64 KiB was left out")
     line = b'%b,"c":"%08x"}\n' % (data, crc32(data))
-    if process.waiting:
-        _write_waiting(process, journal)
+    fd = _process.fd
+    if fd < 0 or len(line) > LINE_LIMIT:
+        return _emit_slowly(line, keep)
     try:
-        journal.write(line)
+        if write(fd, line) == len(line):
+            return
+        error = OSError(ENOSPC, os.strerror(ENOSPC))
+        _process.journal.torn = True  # type: ignore[union-attr]
+    except OSError as refused:
+        error = refused
+    _hold_back(line, keep, error)
+
+
+def _emit_slowly(line: bytes, keep: bool) -> None:
+    """The first event of a process, one after the disk was full, or one that is too large."""
+    process = _process
+    if process.journal is None and not process.off:
+        process.journal = _open()
+    if process.journal is None:
+        return
+    if len(line) > LINE_LIMIT:
+        return complain("an event of more than 64 KiB was left out")
+    try:
+        for each in (*process.waiting, line):
+            process.journal.write(each)
+            if process.waiting:
+                del process.waiting[0]
     except OSError as error:
-        if keep and len(process.waiting) < 10_000:
-            process.waiting.append(line)
-        complain(f"cannot write to {journal.path}: {error.strerror}")
+        return _hold_back(line, keep, error)
+    process.fd = process.journal.fd
 
 
-def _write_waiting(process: _Process, journal: Journal) -> None:
-    while process.waiting:
-        journal.write(process.waiting[0])
-        del process.waiting[0]
+def _hold_back(line: bytes, keep: bool, error: OSError) -> None:
+    process = _process
+    process.fd = -1
+    if keep and len(process.waiting) < WAITING_LIMIT:
+        process.waiting.append(line)
+    complain(f"cannot write to {process.journal and process.journal.path}: {error.strerror}")
 
 
 def _open() -> Journal | None:
@@ -403,7 +419,6 @@ def _open() -> Journal | None:
         _process.off = True
         complain(f"not recording, cannot write to {settings.home}: {error.strerror} (set HOLTER_HOME to a writable folder)")
         return None
-    _process.journal = journal
     _process.shipper = Shipper(journal, settings.heartbeat, _open_store, lambda: list(_process.runs))
     try:
         _process.shipper.start()
@@ -451,9 +466,7 @@ def _details(
 
 
 def _max_rss() -> int:
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = getrusage(0).ru_maxrss  # RUSAGE_SELF
     return peak if sys.platform == "darwin" else peak * 1024
 
 

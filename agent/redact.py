@@ -12,12 +12,14 @@ from _json import encode_basestring_ascii as quote  # the json package costs 7 m
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
 BLANK = "***"
 TEXT_LIMIT = 1000  # characters of one text in a preview
 ITEM_LIMIT = 50  # items of one list or dict
 DEPTH_LIMIT = 4
+SIZE_LIMIT = 8000  # characters of one list's or dict's items together
 _PARTS = frozenset(
     "password passwd passphrase pwd secret token key apikey credential credentials auth authorization cookie".split()
 )
@@ -120,9 +122,9 @@ def preview(value: Any, depth: int = 0) -> str:
     if kind is dict:
         return _preview_items(value, value.items(), depth)
     if kind is list or kind is tuple or kind is set or kind is frozenset:
-        shown = [preview(item, depth + 1) for _, item in zip(range(ITEM_LIMIT), value)]
-        if len(value) > ITEM_LIMIT:
-            shown.append(f'"... {len(value) - ITEM_LIMIT} more"')
+        shown = _within(preview(item, depth + 1) for _, item in zip(range(ITEM_LIMIT), value))
+        if len(value) > len(shown):
+            shown.append(f'"... {len(value) - len(shown)} more"')
         return f"[{','.join(shown)}]"
     return _preview_object(value, kind, depth)
 
@@ -141,12 +143,9 @@ def pair(name: str, value: Any, depth: int = 0) -> str:
 
 
 def _preview_items(value: Any, items: Any, depth: int) -> str:
-    shown = [
-        pair(key if type(key) is str else f"<{type(key).__name__}>" if not _simple(key) else str(key), item, depth + 1)
-        for _, (key, item) in zip(range(ITEM_LIMIT), items)
-    ]
-    if len(value) > ITEM_LIMIT:
-        shown.append(f'"...":"{len(value) - ITEM_LIMIT} more"')
+    shown = _within(pair(_key(key), item, depth + 1) for _, (key, item) in zip(range(ITEM_LIMIT), items))
+    if len(value) > len(shown):
+        shown.append(f'"...":"{len(value) - len(shown)} more"')
     return f"{{{','.join(shown)}}}"
 
 
@@ -160,5 +159,18 @@ def _preview_object(value: Any, kind: type, depth: int) -> str:
     return quote(f"<{kind.__module__}.{kind.__qualname__}>")
 
 
-def _simple(key: Any) -> bool:
-    return key is None or type(key) in (int, float, bool)
+def _key(key: Any) -> str:
+    if type(key) is str:
+        return key
+    return str(key) if key is None or type(key) in (int, float, bool) else f"<{type(key).__name__}>"
+
+
+def _within(texts: Iterator[str]) -> list[str]:
+    """The first texts that together stay within SIZE_LIMIT."""
+    kept, size = [], 0
+    for each in texts:
+        size += len(each)
+        if size > SIZE_LIMIT:
+            break
+        kept.append(each)
+    return kept

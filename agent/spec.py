@@ -6,7 +6,8 @@ Whatever cannot work is refused here, with the line of the decorator in the trac
 from __future__ import annotations
 
 from . import redact
-from .redact import quote
+from .recorder import head_of
+from .redact import pair, preview, quote
 from .retries import RetryPolicy
 
 TYPE_CHECKING = False
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
 
 _COROUTINE, _GENERATOR, _ASYNC_GENERATOR = 0x80, 0x20, 0x200  # code flags, as `inspect` reads them
+PARAMETERS_LIMIT = 24_000  # characters of all parameters of a call; what is beyond is left out
 _HOOKS = ("on_running", "on_completion", "on_failure", "on_cancellation")
 _DURATIONS = ("grace", "max_duration", "min_duration", "stall_after")
 _KNOWN = frozenset(
@@ -64,6 +66,7 @@ class Spec:
     __slots__ = (
         "facts",
         "fn",
+        "head",
         "hooks",
         "kind",
         "limit",
@@ -104,6 +107,7 @@ class Spec:
         self.on_busy = options.get("on_busy", "wait")
         self.shape = _shape(inner)
         self._refuse_what_cannot_work()
+        self.head = head_of(kind, self.name)
         self.facts = self._facts()
         self.names, self._defaults = _parameters(inner)
         self._known = [(f"{quote(name)}:", redact.is_secret(name)) for name in self.names]
@@ -154,22 +158,23 @@ class Spec:
 
     def parameters(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """The call's parameters, defaults included, as JSON text; "" where there are none."""
-        known = self._known
         if not args and not kwargs and not self._defaults:
             return ""
-        shown = []
-        for (prefix, secret), value in zip(known, args):
-            shown.append(f'{prefix}"***"' if secret else prefix + redact.preview(value))
-        for name, value in self._defaults.items():
-            if name not in kwargs and self.names.index(name) >= len(args):
-                shown.append(redact.pair(name, value))
-        for name, value in kwargs.items():
-            shown.append(redact.pair(name, value))
-        if len(args) > len(known):
-            shown.append(redact.pair("args", args[len(known) :]))
+        shown = [
+            f'{prefix}"***"' if secret else prefix + preview(value)
+            for (prefix, secret), value in zip(self._known, args)
+        ]
+        if self._defaults:
+            later = self.names[len(args) :]
+            shown += [pair(name, self._defaults[name]) for name in later if name in self._defaults and name not in kwargs]
+        if kwargs:
+            shown += [pair(name, value) for name, value in kwargs.items()]
+        if len(args) > len(self._known):
+            shown.append(pair("args", args[len(self._known) :]))
         if self.names and self.names[0] in ("self", "cls") and args:
             del shown[0]
-        return f"{{{','.join(shown)}}}" if shown else ""
+        text = ",".join(shown)
+        return f"{{{text if len(text) < PARAMETERS_LIMIT else _cut(shown)}}}" if shown else ""
 
     def name_of_run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
         """`flow_run_name` / `task_run_name` for this call."""
@@ -227,3 +232,12 @@ def _refuse_unknown(kind: str, options: Options) -> None:
 
             near = get_close_matches(name, sorted(_KNOWN - {other}), n=1)
             raise TypeError(f"{kind}() has no option {name!r}" + (f" (did you mean {near[0]}?)" if near else ""))
+
+
+def _cut(shown: list[str]) -> str:
+    """As many parameters as fit, and a word on the rest."""
+    kept: list[str] = []
+    for text in shown:
+        if sum(map(len, kept)) + len(text) < PARAMETERS_LIMIT:
+            kept.append(text)
+    return ",".join([*kept, f'"...":"{len(shown) - len(kept)} more, too large"'])
