@@ -1,0 +1,196 @@
+"""The outbox: one Registry document per alert and channel, changed by compare-and-set only.
+
+A document's `state` is `pending` until its channel took it (`sent`) or nobody did (`undelivered`); an alert about a
+snoozed job is recorded as `snoozed` and never sent. `route` is the channel that it goes to now: its own `channel`,
+or the `fallback` after that one failed. `open` is true while the trouble that it tells of lasts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from attrs import frozen
+
+from ...backends.clock import SYSTEM, Clock, rfc3339
+
+if TYPE_CHECKING:
+    from ...backends.base import Backend
+    from ...backends.records import Document, Json
+
+ALERT = "alert"  # kinds of documents
+CHANNEL = "channel"
+SNOOZE = "snooze"
+KEEP = 30 * 86400.0  # seconds that a document stays after its alert
+
+
+@frozen
+class Order:
+    """What collecting decides about an alert: `channel` and `fallback` (names), `seq` of the transition that caused
+    it, `kind` of the run, whether it stays `open`, whether to tell of its recovery (`recovered`), seconds between
+    reminders (`remind`, None for none) and since when the trouble lasts (`since`, Unix seconds)."""
+
+    channel: str
+    seq: int
+    kind: str
+    since: float
+    fallback: str | None = None
+    open: bool = False
+    recovered: bool = False
+    remind: float | None = None
+
+
+def key_of(dedupe_key: str, channel: str) -> str:
+    """The document's key: the same alert on the same channel is the same document."""
+    return quote(f"{dedupe_key}~{channel}".replace(":", "~"), safe="")
+
+
+def draft(alert: Json, order: Order, now: float, *, snoozed: bool) -> Json:
+    """A new document: not in the store yet. `told` is whether people hear of this trouble at all."""
+    return {
+        "alert": alert,
+        "state": "snoozed" if snoozed else "pending",
+        "told": not snoozed,
+        "channel": order.channel,
+        "fallback": order.fallback,
+        "route": order.channel,
+        "kind": order.kind,
+        "seq": order.seq,
+        "since": order.since,
+        "open": order.open,
+        "recovered": order.recovered,
+        "remind": order.remind,
+        "created_at": now,
+        "queued_at": now,
+        "next_at": now,
+        "attempts": 0,
+        "history": [],
+    }
+
+
+def post(backend: Backend, doc: Json) -> tuple[str, Json]:
+    """Put a document into the outbox unless its alert is there already; the key and what is there. Idempotent."""
+    key = key_of(doc["alert"]["dedupe_key"], doc["channel"])
+    if backend.put(ALERT, key, doc, 0) is None:
+        held = backend.get(ALERT, key)
+        return key, held.value if held else doc
+    return key, doc
+
+
+def update(backend: Backend, kind: str, key: str, change: Callable[[Json], Json | None]) -> bool:
+    """Replace a document's value ({} where there is none) by `change(value)`; False where that is None.
+
+    Losing a race is normal: the value is read again and `change` decides again.
+    """
+    while True:
+        held = backend.get(kind, key)
+        value = change(dict(held.value) if held else {})
+        if value is None:
+            return False
+        if backend.put(kind, key, value, held.version if held else 0) is not None:
+            return True
+
+
+def still_open(backend: Backend) -> dict[str, Json]:
+    """The documents of trouble that lasts, by key."""
+    return {key: held.value for key, held in backend.list(ALERT) if held.value.get("open")}
+
+
+def pending(backend: Backend) -> list[tuple[str, Document]]:
+    """What waits for delivery, oldest first: a recovery never overtakes the alert before it."""
+    waiting = [(key, held) for key, held in backend.list(ALERT) if held.value["state"] == "pending"]
+    return sorted(waiting, key=lambda item: (item[1].value["created_at"], item[1].value["seq"]))
+
+
+def resolve(backend: Backend, key: str, now: float) -> None:
+    """The trouble is over, or a later alert tells of it."""
+    update(
+        backend,
+        ALERT,
+        key,
+        lambda doc: {**doc, "open": False, "resolved_at": now} if doc.get("open") else None,
+    )
+
+
+def list_alerts(backend: Backend) -> list[Json]:
+    """Every alert that the store remembers, newest first, as `holter alerts --json` prints it (times RFC 3339)."""
+    found = [_shown(held.value) for _, held in backend.list(ALERT)]
+    return sorted(found, key=lambda item: str(item["created_at"]), reverse=True)
+
+
+def broken_channels(backend: Backend) -> list[Json]:
+    """The channels whose last delivery failed: `channel, failing_since, failures, last_error` (times RFC 3339)."""
+    return [
+        {
+            "channel": held.value["channel"],
+            "failing_since": rfc3339(held.value["failing_since"]),
+            "failures": held.value["failures"],
+            "last_error": held.value["last_error"],
+        }
+        for _, held in backend.list(CHANNEL)
+        if held.value.get("failing_since") is not None
+    ]
+
+
+def snooze(backend: Backend, job: str, until: float, by: str | None = None) -> None:
+    """Send no alert about jobs that match the pattern `job` before `until` (Unix seconds). They are still recorded.
+
+    A later snooze of the same pattern replaces the earlier one; `until` in the past ends it.
+    """
+    update(backend, SNOOZE, quote(job, safe=""), lambda _: {"job": job, "until": until, "by": by})
+
+
+def snoozes(backend: Backend, now: float) -> list[Json]:
+    """The snoozes that hold at `now`: `job` (pattern), `until` (Unix seconds), `by`."""
+    return [held.value for _, held in backend.list(SNOOZE) if held.value["until"] > now]
+
+
+def is_snoozed(held: list[Json], job: str) -> bool:
+    return any(fnmatchcase(job, each["job"]) for each in held)
+
+
+def ack(backend: Backend, job: str, by: str | None = None, clock: Clock = SYSTEM) -> int:
+    """Somebody knows of the open trouble of jobs that match `job`: no reminders of it. How many alerts that were.
+
+    Its recovery is still told, and so is the next failure.
+    """
+    now = clock.wall()
+    return sum(
+        update(
+            backend,
+            ALERT,
+            key,
+            lambda doc: {**doc, "acked_at": now, "acked_by": by} if doc.get("open") else None,
+        )
+        for key, doc in still_open(backend).items()
+        if fnmatchcase(doc["alert"]["job"], job)
+    )
+
+
+def tidy(backend: Backend, clock: Clock = SYSTEM) -> int:
+    """Forget alerts (pending ones aside) older than 30 days and snoozes that ended. How many documents that were."""
+    now = clock.wall()
+    old = [
+        (ALERT, key, held.version)
+        for key, held in backend.list(ALERT)
+        if held.value["state"] != "pending" and held.value["created_at"] < now - KEEP
+    ]
+    old += [(SNOOZE, key, held.version) for key, held in backend.list(SNOOZE) if held.value["until"] <= now]
+    return sum(backend.delete(kind, key, version) for kind, key, version in old)
+
+
+def _shown(doc: Json) -> Json:
+    alert = doc["alert"]
+    shown = {
+        name: alert.get(name) for name in ("event", "dedupe_key", "job", "project", "run_id", "title", "at")
+    }
+    shown |= {
+        name: doc.get(name) for name in ("state", "channel", "fallback", "open", "attempts", "last_error")
+    }
+    shown["via"] = doc["route"] if doc["state"] == "sent" else None
+    for name in ("created_at", "sent_at", "resolved_at", "acked_at"):
+        shown[name] = rfc3339(doc.get(name))
+    shown["next_at"] = rfc3339(doc["next_at"]) if doc["state"] == "pending" else None
+    return shown

@@ -1,0 +1,142 @@
+"""When to speak: which alerts a transition calls for. Pure: records and rules in, answers out.
+
+A transition speaks only while it still holds. If the watchdog comes late and the run has gone on since, the alert
+about what is over is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from ...backends.fold import CONDITIONS, ENDINGS, STALE
+from ..settings import Rule
+
+if TYPE_CHECKING:
+    from ...backends.records import Json, Run, Transition
+
+FAILURES = (
+    "FAILED",
+    "TIMED_OUT",
+    "CRASHED",
+)  # the endings that `after` counts and that a completion recovers
+TROUBLE = (*(state.lower() for state in FAILURES), *CONDITIONS)  # events that stay open until they recover
+RECOVERED = "recovered"
+
+
+@frozen
+class Due:
+    """One alert to send: `event`, `dedupe_key` (the same however often it is computed) and the `rule` that asks."""
+
+    event: str
+    dedupe_key: str
+    rule: Rule
+
+
+def rules_of(rules: Sequence[Rule], channels: Sequence[str]) -> tuple[Rule, ...]:
+    """The rules that hold. Where channels but no rules are configured: all trouble of root runs, to all channels."""
+    if rules or not channels:
+        return tuple(rules)
+    return (Rule(on=TROUBLE, to=tuple(channels)),)
+
+
+def event_of(transition: Transition) -> str | None:
+    """The event's name in rules: an ending (`failed`) or a condition that set in (`stalled`); else None."""
+    if transition.condition is not None:
+        return transition.condition[1:] if transition.condition.startswith("+") else None
+    return transition.to_state.lower() if transition.to_state in ENDINGS else None
+
+
+def cleared(transition: Transition) -> str | None:
+    """The condition that this transition took away, if it did."""
+    said = transition.condition or ""
+    return said[1:] if said.startswith("-") else None
+
+
+def due(transition: Transition, run: Run, history: Sequence[Run], rules: Sequence[Rule]) -> list[Due]:
+    """The alerts that `transition` of `run` calls for, in the order of `rules`.
+
+    `history`: the ended runs of the same job up to and with this one, newest first; at least as many as the
+    greatest `after` among the rules, where there are so many (see `depth`).
+    """
+    event = event_of(transition)
+    if event is None or not still_holds(transition, run):
+        return []
+    key = f"{run.id}:{event}" if transition.condition is None else f"{run.id}:{event}:{transition.seq}"
+    return [
+        Due(event, key, rule)
+        for rule in rules
+        if wants(rule, event) and concerns(rule, run) and (event in CONDITIONS or _enough(rule, run, history))
+    ]
+
+
+def depth(rules: Sequence[Rule]) -> int:
+    """How many runs of history `due` needs."""
+    return max((rule.after for rule in rules), default=1)
+
+
+def still_holds(transition: Transition, run: Run) -> bool:
+    """Whether the run still is what the transition made it."""
+    if transition.condition is None:
+        return run.state == transition.to_state
+    return transition.condition[1:] in run.conditions
+
+
+def wants(rule: Rule, event: str) -> bool:
+    """Whether the rule names the event; `stale` stands for its three conditions."""
+    return event in rule.on or (event in STALE and "stale" in rule.on)
+
+
+def wants_recovery(rule: Rule) -> bool:
+    return rule.recovered or RECOVERED in rule.on
+
+
+def concerns(rule: Rule, run: Run) -> bool:
+    """Whether the rule is about this run: without `jobs` any root run, else any flow or command of that name."""
+    if rule.jobs is None:
+        return run.parent_id is None
+    return run.kind != "task" and any(fnmatchcase(run.name, pattern) for pattern in rule.jobs)
+
+
+def resolves(transition: Transition, run: Run, doc: Json) -> bool:
+    """Whether the trouble of an open alert (its outbox document) is over by this later transition.
+
+    A condition is over when it clears and when its run ends; an ending, when a run of the same job completes, or
+    when the run itself turns out to have ended otherwise.
+    """
+    alert = doc["alert"]
+    if transition.seq <= doc["seq"]:  # a watchdog that repeats old transitions must not undo newer ones
+        return False
+    if gone := cleared(transition):
+        return bool(alert["run_id"] == run.id and alert["event"] == gone)
+    if transition.condition is not None or transition.to_state not in ENDINGS:
+        return False
+    if alert["run_id"] == run.id:
+        return bool(alert["event"] != transition.to_state.lower())
+    same_job = (alert["project"], alert["job"], doc["kind"]) == (run.project, run.name, run.kind)
+    return same_job and transition.to_state == "COMPLETED" and alert["event"] not in CONDITIONS
+
+
+def supersedes(new: Json, old: Json) -> bool:
+    """Whether the alert `new` takes the place of the open alert `old`: of a job's failures only the last is open."""
+    same = all(new[name] == old[name] for name in ("channel", "kind"))
+    same_job = all(new["alert"][name] == old["alert"][name] for name in ("project", "job"))
+    endings = not {new["alert"]["event"], old["alert"]["event"]} & set(CONDITIONS)
+    return bool(new["seq"] > old["seq"] and same and same_job and endings)
+
+
+def good_news(transition: Transition, run: Run) -> bool:
+    """Whether what this transition resolves is a recovery worth telling (a run that crashes is not stalled either)."""
+    gone = cleared(transition)
+    return (gone not in run.conditions) if gone else (run.state == transition.to_state == "COMPLETED")
+
+
+def _enough(rule: Rule, run: Run, history: Sequence[Run]) -> bool:
+    """Whether the last `after` runs all ended badly. Endings that are no failure are told at once."""
+    if run.state not in FAILURES or rule.after <= 1:
+        return True
+    last = history[: rule.after]
+    return len(last) == rule.after and all(each.state in FAILURES for each in last)
