@@ -13,7 +13,7 @@ from ..backends.errors import LimitBusy, RunTimeout, SlotTimeout
 from . import recorder
 from .capture import prints
 from .endings import ending_of
-from .recorder import ActiveRun, _current, error_of, harmless
+from .recorder import ActiveRun, _current, error_of, harmless, record_start
 from .spec import Spec
 from .timeouts import Deadline
 
@@ -35,8 +35,11 @@ class _Skipped(Exception):
 
 def begin(spec: Spec, args: Args, kwargs: Kwargs) -> ActiveRun:
     """Record the start. Where recording itself fails there still is a run, so that retries and limits work."""
-    parent = _current.get() if spec.kind == "flow" else recorder.current()
-    run = _start(spec, args, kwargs, parent) or ActiveRun(spec.kind, spec.name, parent)
+    run = _current.get()
+    parent = run if run is not None or spec.kind == "flow" else recorder.sole_root()
+    run = _start(spec, args, kwargs, parent)
+    if run is None:
+        run = ActiveRun(spec.kind, spec.name, parent)
     if spec.log_prints is not None:
         run.log_prints = spec.log_prints
     return run
@@ -44,17 +47,9 @@ def begin(spec: Spec, args: Args, kwargs: Kwargs) -> ActiveRun:
 
 @harmless
 def _start(spec: Spec, args: Args, kwargs: Kwargs, parent: ActiveRun | None) -> ActiveRun | None:
-    return recorder.start(
-        spec.kind,
-        spec.name,
-        parent=parent,
-        head=spec.head,
-        facts=spec.facts,
-        run_name=_run_name(spec, args, kwargs) if spec.run_name is not None else None,
-        parameters=spec.parameters(args, kwargs),
-        tags=spec.tags,
-        pending=spec.limit is not None,
-    )
+    name = None if spec.run_name is None else _run_name(spec, args, kwargs)
+    parameters = spec.parameters(args, kwargs)
+    return record_start(spec.kind, spec.name, parent, spec.head, parameters, spec.tags, name, spec.limit is not None)
 
 
 @harmless
@@ -141,7 +136,9 @@ def drive_plain(spec: Spec) -> Callable[..., Any]:
             raise
         finally:
             _current.reset(mark)
-        end_well(spec, run, result)
+        run.end("COMPLETED", result)
+        if not simple:
+            call_hooks(spec, "on_completion", run)
         return result
 
     return call

@@ -60,11 +60,10 @@ _KNOWN = frozenset(
 
 
 class Spec:
-    """`shape` is how the function runs: `plain`, `coroutine`, `generator` or `async generator`. `facts` is the constant
+    """`shape` is how the function runs: `plain`, `coroutine`, `generator` or `async generator`. `head` is the constant
     part of the start event. `simple` is true where an attempt is nothing but the call."""
 
     __slots__ = (
-        "facts",
         "fn",
         "head",
         "hooks",
@@ -83,6 +82,7 @@ class Spec:
         "timeout",
         "_defaults",
         "_known",
+        "_single",
     )
 
     def __init__(self, kind: str, fn: Callable[..., Any], options: Options) -> None:
@@ -107,10 +107,11 @@ class Spec:
         self.on_busy = options.get("on_busy", "wait")
         self.shape = _shape(inner)
         self._refuse_what_cannot_work()
-        self.head = head_of(kind, self.name)
-        self.facts = self._facts()
+        self.head = head_of(kind, self.name) + self._facts()
         self.names, self._defaults = _parameters(inner)
         self._known = [(f"{quote(name)}:", redact.is_secret(name)) for name in self.names]
+        alone = self._known[0] if len(self._known) == 1 and self.names[0] not in ("self", "cls") else None
+        self._single = alone[0] if alone and not alone[1] else ""
         self.simple = not (
             self.policy.retries
             or self.timeout
@@ -158,8 +159,11 @@ class Spec:
 
     def parameters(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """The call's parameters, defaults included, as JSON text; "" where there are none."""
-        if not args and not kwargs and not self._defaults:
-            return ""
+        if not kwargs and not self._defaults:  # the common cases, at half the price
+            if not args:
+                return ""
+            if len(args) == 1 and self._single:
+                return f"{{{self._single}{preview(args[0])}}}"
         shown = [
             f'{prefix}"***"' if secret else prefix + preview(value)
             for (prefix, secret), value in zip(self._known, args)

@@ -31,11 +31,7 @@ SYSTEM = Clock()
 
 def base32(number: int, width: int) -> str:
     """`number` in `width` base-32 digits, so that text order is number order."""
-    digits = []
-    for _ in range(width):
-        digits.append(_DIGITS[number & 31])
-        number >>= 5
-    return "".join(reversed(digits))
+    return "".join([_DIGITS[number >> shift & 31] for shift in range(5 * width - 5, -1, -5)])
 
 
 def new_id() -> str:
@@ -43,7 +39,8 @@ def new_id() -> str:
 
     Two ids made in the same millisecond anywhere collide with probability 3e-11.
     """
-    return base32(time.time_ns() // 1_000_000, 9) + token(7)
+    random = int.from_bytes(os.urandom(5), "big") >> 5
+    return base32(time.time_ns() // 1_000_000 << 35 | random, 16)
 
 
 def token(width: int) -> str:
