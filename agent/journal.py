@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 SUFFIX = ".jsonl"
 FORMAT = 1
-LINE_LIMIT = 64 * 1024  # bytes: only a larger write can be torn by a kill on a local file system
 
 
 class Journal:

@@ -19,11 +19,8 @@ from resource import getrusage
 from time import perf_counter_ns, process_time, time_ns
 from zlib import crc32
 
-from ..backends.clock import new_id, token
-from ..backends.fold import root_of
-from ..backends.urls import redacted
+from ..backends.clock import new_id, root_of, token
 from . import identity, redact
-from .journal import LINE_LIMIT, Journal
 from .knobs import complain, knobs
 from .redact import clean, quote
 
@@ -33,6 +30,7 @@ if TYPE_CHECKING:
     from typing import Any, ParamSpec, TypeVar
 
     from ..backends.base import Backend
+    from .journal import Journal
     from .shipper import Shipper
 
     P = ParamSpec("P")
@@ -42,6 +40,7 @@ VERSION = "0.1.0"
 PARENT = "HOLTER_PARENT"  # environment variable by which `holter run` links what it starts to itself
 CHUNK = 32 * 1024  # characters of one log event
 MESSAGE_LIMIT = 2**20  # characters of one message; the middle of a longer one is left out and counted
+LINE_LIMIT = 64 * 1024  # bytes: only a larger write can be torn by a kill on a local file system
 BODY_LIMIT = LINE_LIMIT - 1024
 WAITING_LIMIT = 10_000  # state events held in memory while the disk is full
 # Modes of a journal whose process exited in order but could not write its last events, because the disk was full:
@@ -424,6 +423,7 @@ def _hold_back(line: bytes, keep: bool, error: OSError) -> None:
 
 def _open() -> Journal | None:
     """Open this process's journal and start its shipper; where that cannot be, recording is off for the process."""
+    from .journal import Journal
     from .shipper import Shipper
 
     settings = knobs()
@@ -448,6 +448,8 @@ def _open() -> Journal | None:
 
 def header(project: str, backend: str, heartbeat: float) -> dict[str, Any]:
     """What a journal of this process says first: who it is, what it runs, and which store it is for."""
+    from ..backends.urls import redacted
+
     script = sys.argv[0] if sys.argv and os.path.isfile(sys.argv[0]) else None
     return {
         **identity.me(),

@@ -43,6 +43,11 @@ def new_id() -> str:
     return base32(time.time_ns() // 1_000_000 << 35 | random, 16)
 
 
+def root_of(run_id: str) -> str:
+    """The id of a run's root: descendants are `<root>.<suffix>`."""
+    return run_id.partition(".")[0]
+
+
 def token(width: int) -> str:
     """`width` random base-32 digits (5 bits each) from the operating system."""
     return base32(int.from_bytes(os.urandom((width * 5 + 7) // 8), "big"), width)

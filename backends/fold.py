@@ -10,6 +10,8 @@ a verdict by proof. All three are kept.
 
 from __future__ import annotations
 
+from .clock import root_of
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,11 +28,6 @@ STALE = ("unresponsive", "stalled", "lost")
 KINDS = ("flow", "task", "command")
 
 _WEIGHT = {"proof": 1, "mark": 2}  # a verdict's weight by who gave it
-
-
-def root_of(run_id: str) -> str:
-    """The id of the root run: ids of descendants are `<root>.<suffix>`."""
-    return run_id.partition(".")[0]
 
 
 def apply(doc: Doc, event: Event, journal: str) -> None:

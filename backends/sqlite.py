@@ -17,9 +17,9 @@ import time
 from contextlib import contextmanager, suppress
 from json import dumps, loads
 
-from .clock import SYSTEM
+from .clock import SYSTEM, root_of
 from .errors import OffsetMismatch, StorageError, StoreTooNew
-from .fold import OPEN, digest, root_of
+from .fold import digest
 from .lines import decode, whole
 from .urls import path_of, redacted
 

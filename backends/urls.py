@@ -6,7 +6,6 @@ Paths after three slashes are relative to HOLTER_HOME, after four they are absol
 
 from __future__ import annotations
 
-import re
 from importlib import import_module
 
 from .clock import SYSTEM
@@ -52,6 +51,10 @@ def path_of(url: str, home: str) -> str:
 
 def redacted(url: str) -> str:
     """The URL with the password of its userinfo, and everything secret-looking in its query, blanked."""
+    if "@" not in url and "?" not in url:
+        return url
+    import re
+
     url = re.sub(r"(://[^/@:\s]*):[^/@\s]*@", r"\1:***@", url)
     return re.sub(r"([?&][^=&\s]*(?:token|secret|password|key)[^=&\s]*)=[^&\s]*", r"\1=***", url, flags=re.I)
 

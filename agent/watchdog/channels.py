@@ -9,6 +9,7 @@ Errors name a channel by its scheme and host only: the rest of such a URL is oft
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import hmac
 import logging
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _TRY_AGAIN = (408, 425, 429)  # the only 4xx that a later try may turn into a 2xx
+_SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY)  # of what a program needs
 _MESSAGE = 200  # characters of what a channel said about its failure
 
 
@@ -172,12 +174,11 @@ class Command:
             return subprocess.Popen(
                 self._argv, stdin=stdin, stdout=output, stderr=output, start_new_session=True
             )
-        except (FileNotFoundError, NotADirectoryError, PermissionError, ValueError) as error:
+        except (OSError, ValueError) as error:
             said = getattr(error, "strerror", None) or "cannot be run"
-            hint = "write the program's whole path, and make it executable"
-            raise ChannelError(f"{self._place}: {said}", permanent=True, hint=hint) from error
-        except OSError as error:
-            raise ChannelError(f"{self._place}: {error.strerror}") from error
+            permanent = getattr(error, "errno", None) not in _SHORTAGES
+            hint = "write the program's whole path, and make it executable" if permanent else ""
+            raise ChannelError(f"{self._place}: {said}", permanent=permanent, hint=hint) from error
 
 
 class Apprise:
