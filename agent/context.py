@@ -11,11 +11,10 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar, overload
 
     T = TypeVar("T")
+else:
 
-    @overload
-    def progress(done: float, total: float | None = None, text: str | None = None) -> None: ...
-    @overload
-    def progress(done: Iterable[T], total: float | None = None, text: str | None = None) -> Iterator[T]: ...
+    def overload(signature: Any) -> Any:  # typing costs 3 ms to import
+        return signature
 
 
 def current_run() -> ActiveRun | None:
@@ -23,6 +22,10 @@ def current_run() -> ActiveRun | None:
     return recorder.current()
 
 
+@overload
+def progress(done: float, total: float | None = None, text: str | None = None) -> None: ...
+@overload
+def progress(done: Iterable[T], total: float | None = None, text: str | None = None) -> Iterator[T]: ...
 def progress(done: Any, total: float | None = None, text: str | None = None) -> Any:
     """Say how far the run is: `progress(3, 10)`, or `for x in progress(items):` (total: their number, if known).
 
@@ -34,7 +37,7 @@ def progress(done: Any, total: float | None = None, text: str | None = None) -> 
     return _each(done, total, text)
 
 
-def _each(items: Iterable[Any], total: float | None, text: str | None) -> Iterator[Any]:
+def _each(items: Any, total: float | None, text: str | None) -> Iterator[Any]:
     if total is None and hasattr(items, "__len__"):
         total = len(items)
     for number, item in enumerate(items, 1):

@@ -11,11 +11,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from concurrent.futures import Future
-    from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, overload
+    from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, Unpack, overload
 
     from .spec import Options
 
     P = ParamSpec("P")
+    Q = ParamSpec("Q")
     R = TypeVar("R")
     R_co = TypeVar("R_co", covariant=True)
 
@@ -23,10 +24,16 @@ if TYPE_CHECKING:
         """A decorated function: it is called as before, and has a few attributes more."""
 
         __name__: str
+        __qualname__: str
 
         @property
         def fn(self) -> Callable[P, R_co]:
             """The function as it was."""
+
+        @overload
+        def __get__(self, instance: None, owner: Any = None, /) -> Recorded[P, R_co]: ...
+        @overload
+        def __get__(self: Recorded[Concatenate[Any, Q], R_co], instance: object, owner: Any = None, /) -> Recorded[Q, R_co]: ...
 
         def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
 
@@ -38,17 +45,16 @@ if TYPE_CHECKING:
 
         def map(self, *columns: Iterable[Any], **constants: Any) -> list[Future[Any]]:
             """Submit one call for each row of `columns`; `constants` go to every call."""
+else:
 
-    @overload
-    def flow(fn: Callable[P, R], /) -> Recorded[P, R]: ...
-    @overload
-    def flow(fn: None = None, /, **options: Unpack[Options]) -> Callable[[Callable[P, R]], Recorded[P, R]]: ...
-    @overload
-    def task(fn: Callable[P, R], /) -> Recorded[P, R]: ...
-    @overload
-    def task(fn: None = None, /, **options: Unpack[Options]) -> Callable[[Callable[P, R]], Recorded[P, R]]: ...
+    def overload(signature: Any) -> Any:  # typing costs 3 ms to import
+        return signature
 
 
+@overload
+def flow(fn: Callable[P, R], /) -> Recorded[P, R]: ...
+@overload
+def flow(fn: None = None, /, **options: Unpack[Options]) -> Callable[[Callable[P, R]], Recorded[P, R]]: ...
 def flow(fn: Any = None, /, **options: Any) -> Any:
     """Record every call of a function as a run; tasks and flows that it calls belong to it.
 
@@ -76,6 +82,10 @@ def flow(fn: Any = None, /, **options: Any) -> Any:
     return _decorate("flow", fn, options)
 
 
+@overload
+def task(fn: Callable[P, R], /) -> Recorded[P, R]: ...
+@overload
+def task(fn: None = None, /, **options: Unpack[Options]) -> Callable[[Callable[P, R]], Recorded[P, R]]: ...
 def task(fn: Any = None, /, **options: Any) -> Any:
     """Record every call of a function as a step of the flow that calls it. Options as for `flow`.
 

@@ -118,7 +118,10 @@ class ActiveRun:
     dropped = 0
     partial = ""
     error: dict[str, Any] | None = None
+    id: str
     parent_id: str | None
+    log_prints: bool
+    _tree: _Tree
     _cpu = 0.0
     _progress_at = 0.0
 

@@ -8,13 +8,14 @@ property of a class that is not from the standard library, since those may hang,
 from __future__ import annotations
 
 import os
-from _json import encode_basestring_ascii as quote  # the json package costs 7 ms, its C quoting nothing
+from _json import encode_basestring_ascii  # the json package costs 7 ms, its C quoting nothing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
+quote: Callable[[str], str] = encode_basestring_ascii
 BLANK = "***"
 TEXT_LIMIT = 1000  # characters of one text in a preview
 ITEM_LIMIT = 50  # items of one list or dict

@@ -101,8 +101,9 @@ class Spec:
         )
         self.timeout = _positive(options.get("timeout_seconds"), "timeout_seconds")
         self.log_prints = options.get("log_prints")
-        self.run_name = options.get(f"{kind}_run_name")
-        self.hooks = {name: tuple(options.get(name) or ()) for name in _HOOKS}  # type: ignore[misc]
+        given: dict[str, Any] = dict(options)
+        self.run_name: str | Callable[[], str] | None = given.get(f"{kind}_run_name")
+        self.hooks: dict[str, tuple[Hook, ...]] = {name: tuple(given.get(name) or ()) for name in _HOOKS}
         self.limit = options.get("limit")
         self.on_busy = options.get("on_busy", "wait")
         self.shape = _shape(inner)
@@ -145,7 +146,7 @@ class Spec:
     def _check(self) -> dict[str, Any]:
         """The expectations, durations in seconds. They are judged by the watchdog, never by the job itself."""
         given: dict[str, Any] = {key: value for key, value in self.options.items() if value is not None}
-        check = {key: given[key] for key in ("schedule", "timezone", "timeout_seconds") if key in given}
+        check: dict[str, Any] = {key: given[key] for key in ("schedule", "timezone", "timeout_seconds") if key in given}
         durations = [key for key in _DURATIONS if key in given]
         if durations or "schedule" in given:
             from ..backends.schedule import check_syntax, parse_duration

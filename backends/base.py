@@ -17,6 +17,7 @@ from .records import (
     Document,
     Json,
     JobSummary,
+    Listing,
     Log,
     LogQuery,
     Process,
@@ -98,7 +99,7 @@ class Registry(Protocol):
         """
         ...
 
-    def list(self, kind: str) -> list[tuple[str, Document]]:
+    def list(self, kind: str) -> Listing:
         """All documents of a kind, by key. Absent: []."""
         ...
 

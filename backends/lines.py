@@ -53,7 +53,7 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     if tail[:6] != b',"c":"' or tail[6:14] != b"%08x" % crc32(body):
         return None
     try:
-        event = loads(body + b"}")
+        event: dict[str, Any] = loads(body + b"}")
     except (ValueError, RecursionError):
         return None
     if not isinstance(event, dict) or not isinstance(event.get("event"), str):

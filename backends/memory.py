@@ -21,6 +21,7 @@ from .records import (
     Document,
     JobSummary,
     Json,
+    Listing,
     Log,
     LogQuery,
     Process,
@@ -53,7 +54,41 @@ class _Space:
 _SPACES: dict[str, _Space] = defaultdict(_Space)
 
 
-class MemoryBackend:
+class _Registry:
+    """The documents of a space."""
+
+    _space: _Space
+
+    def get(self, kind: str, key: str) -> Document | None:
+        with self._space.lock:
+            return copy.deepcopy(self._space.documents.get((kind, key)))
+
+    def put(self, kind: str, key: str, value: Json, expect_version: int) -> int | None:
+        with self._space.lock:
+            held = self._space.documents.get((kind, key))
+            if (held.version if held else 0) != expect_version:
+                return None
+            self._space.documents[kind, key] = Document(copy.deepcopy(value), expect_version + 1)
+            return expect_version + 1
+
+    def list(self, kind: str) -> Listing:
+        with self._space.lock:
+            return [
+                (key, copy.deepcopy(held))
+                for (held_kind, key), held in sorted(self._space.documents.items())
+                if held_kind == kind
+            ]
+
+    def delete(self, kind: str, key: str, expect_version: int) -> bool:
+        with self._space.lock:
+            held = self._space.documents.get((kind, key))
+            if held is None or held.version != expect_version:
+                return False
+            del self._space.documents[kind, key]
+            return True
+
+
+class MemoryBackend(_Registry):
     """See `holter.backends.base` for the contract."""
 
     def __init__(
@@ -185,36 +220,6 @@ class MemoryBackend:
                 and not (root in ended and log.at < retention.logs_before)
             ]
             return Pruned(runs=len(gone), logs=before - len(self._space.logs))
-
-    # --- registry ---
-
-    def get(self, kind: str, key: str) -> Document | None:
-        with self._space.lock:
-            return copy.deepcopy(self._space.documents.get((kind, key)))
-
-    def put(self, kind: str, key: str, value: Json, expect_version: int) -> int | None:
-        with self._space.lock:
-            held = self._space.documents.get((kind, key))
-            if (held.version if held else 0) != expect_version:
-                return None
-            self._space.documents[kind, key] = Document(copy.deepcopy(value), expect_version + 1)
-            return expect_version + 1
-
-    def list(self, kind: str) -> list[tuple[str, Document]]:
-        with self._space.lock:
-            return [
-                (key, copy.deepcopy(held))
-                for (held_kind, key), held in sorted(self._space.documents.items())
-                if held_kind == kind
-            ]
-
-    def delete(self, kind: str, key: str, expect_version: int) -> bool:
-        with self._space.lock:
-            held = self._space.documents.get((kind, key))
-            if held is None or held.version != expect_version:
-                return False
-            del self._space.documents[kind, key]
-            return True
 
     # --- parts ---
 

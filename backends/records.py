@@ -304,3 +304,6 @@ class Document:
 
     value: Json
     version: int
+
+
+Listing = list[tuple[str, Document]]  # inside a class that has a method `list`, that name means the method

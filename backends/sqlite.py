@@ -21,6 +21,7 @@ from .clock import SYSTEM, root_of
 from .errors import OffsetMismatch, StorageError, StoreTooNew
 from .fold import digest
 from .lines import decode, whole
+from .sqlite_registry import SqliteRegistry
 from .urls import path_of, redacted
 
 TYPE_CHECKING = False
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .clock import Clock
-    from .records import Document, JobSummary, Json, Log, LogQuery, Process, Pruned, Retention, Run, RunQuery, Transition
+    from .records import JobSummary, Json, Log, LogQuery, Process, Pruned, Retention, Run, RunQuery, Transition
 
 SCHEMA_VERSION = 1
 _OPEN: set[SqliteBackend] = set()
@@ -37,7 +38,7 @@ _WAL_LIMIT = 4 * 2**20  # bytes; past it the next writer checkpoints
 _CHUNK = 500  # names in one IN (...), under SQLite's limit of bound parameters in every version
 
 
-class SqliteBackend:
+class SqliteBackend(SqliteRegistry):
     """See `holter.backends.base` for the contract. `timeout` None blocks as long as another writer lives."""
 
     def __init__(self, url: str, *, home: str, clock: Clock = SYSTEM, timeout: float | None = 10.0) -> None:
@@ -241,35 +242,6 @@ class SqliteBackend:
         from .sqlite_reads import processes
 
         return processes(self, open_only=open_only)
-
-    # --- registry ---
-
-    def get(self, kind: str, key: str) -> Document | None:
-        from .records import Document
-
-        rows = self._rows("SELECT value, version FROM registry WHERE kind=? AND key=?", kind, key)
-        return Document(loads(rows[0][0]), rows[0][1]) if rows else None
-
-    def put(self, kind: str, key: str, value: Json, expect_version: int) -> int | None:
-        with self._write() as db:
-            if expect_version == 0:
-                sql = "INSERT OR IGNORE INTO registry(version, value, kind, key) VALUES (?,?,?,?)"
-                done = db.execute(sql, (1, dumps(value), kind, key))
-            else:
-                sql = "UPDATE registry SET version=?, value=? WHERE kind=? AND key=? AND version=?"
-                done = db.execute(sql, (expect_version + 1, dumps(value), kind, key, expect_version))
-            return expect_version + 1 if done.rowcount else None
-
-    def list(self, kind: str) -> list[tuple[str, Document]]:
-        from .records import Document
-
-        rows = self._rows("SELECT key, value, version FROM registry WHERE kind=? ORDER BY key", kind)
-        return [(key, Document(loads(value), version)) for key, value, version in rows]
-
-    def delete(self, kind: str, key: str, expect_version: int) -> bool:
-        with self._write() as db:
-            sql = "DELETE FROM registry WHERE kind=? AND key=? AND version=?"
-            return db.execute(sql, (kind, key, expect_version)).rowcount == 1
 
 
 _PUT_RUN = f"INSERT OR REPLACE INTO runs VALUES ({','.join('?' * 15)})"

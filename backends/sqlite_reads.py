@@ -32,7 +32,7 @@ def run(store: SqliteBackend, run_id: str) -> Run | None:
     rows = store._rows(
         "SELECT doc, record FROM runs LEFT JOIN journals USING (journal) WHERE id=? AND kind IS NOT NULL", run_id
     )
-    return _run(*rows[0], {}) if rows else None
+    return _run(rows[0][0], rows[0][1], {}) if rows else None
 
 
 def _run(doc: str, record: str | None, headers: dict[str, Any]) -> Run:

@@ -17,8 +17,8 @@ MIGRATIONS = Migrations("holter")
 
 @MIGRATIONS()
 def m001_initial(db: Database) -> None:
-    db["journals"].create({"journal": str, "offset": int, "closed": int, "record": str}, pk="journal")
-    db["runs"].create(
+    db.table("journals").create({"journal": str, "offset": int, "closed": int, "record": str}, pk="journal")
+    db.table("runs").create(
         {
             "id": str,
             "root_id": str,
@@ -56,7 +56,7 @@ def m001_initial(db: Database) -> None:
         " WITHOUT ROWID",
     ):
         db.execute(statement)
-    db["logs"].enable_fts(["text"], create_triggers=True)
+    db.table("logs").enable_fts(["text"], create_triggers=True)
 
 
 def upgrade(connection: sqlite3.Connection) -> None:

@@ -41,7 +41,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _TRY_AGAIN = (408, 425, 429)  # the only 4xx that a later try may turn into a 2xx
-_SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY)  # of what a program needs
+_SHORTAGES = (
+    errno.EAGAIN,
+    errno.ENOMEM,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ETXTBSY,
+)  # of what a program needs
 _MESSAGE = 200  # characters of what a channel said about its failure
 
 

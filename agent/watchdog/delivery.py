@@ -1,8 +1,11 @@
 """From the outbox to the channels: claim, send, record.
 
 A document is claimed by compare-and-set before it is sent, so two watchdogs send one alert twice only where one of
-them died in between (or was suspended for longer than its claim holds). A channel that fails is left alone for a
-while that doubles up to five minutes, with full jitter; then one alert tries it, and the others follow once it works.
+them died in between (or was suspended for longer than its claim holds).
+
+A channel that fails rests for a while that doubles up to five minutes, with full jitter. Then the alert that was tried
+least tries it, and the others follow once it works: so neither a dead channel nor one alert that its receiver cannot
+digest holds up the rest. Alerts of one job arrive in order unless the first of them has failed ten times.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from urllib.parse import quote
 from attrs import define
 from loguru import logger
 
-from ...backends.clock import token
+from ...backends.clock import rfc3339, token
 from ...backends.errors import ChannelError
 from . import outbox
 from .channels import open_channel
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 TIMEOUT = 10.0  # seconds for one delivery
 GIVE_UP = 24 * 3600.0  # seconds of failing after which an alert goes to the fallback
 _SLOWEST = 300.0  # seconds between two tries, at most
+_NEW = 30.0  # seconds that an alert which was never tried waits for a resting channel, at most
+_IN_ORDER = 10  # tries for which an alert keeps later ones of its job waiting
 _CLAIM = 30.0  # seconds that a claim holds beyond the time for its delivery
 _AT_ONCE = 50  # alerts per step
 _HISTORY = 20  # tries that a document remembers
@@ -47,17 +52,16 @@ def deliver(
 ) -> bool:
     """Send what is due, at most 50 alerts; whether anything was tried, so that there may be more.
 
-    Channels that work come before those that failed last time, then older alerts before newer ones. `only` names
-    the one channel to serve: with a thread for each, one that hangs delays no other. Every try ends within
-    `timeout` seconds. `environ` fills `${NAME}` in channels; `dice` gives the jitter, from 0 to 1.
+    Channels that work come before those that failed last time. `only` names the one channel to serve: with a thread
+    for each, one that hangs delays no other. Every try ends within `timeout` seconds. `environ` fills `${NAME}` in
+    channels; `dice` gives the jitter, from 0 to 1.
     Raises StorageError; an alert whose delivery could not be recorded is sent again when its claim has run out.
     """
     health = {held.value["channel"]: held.value for _, held in backend.list(outbox.CHANNEL)}
     rounds = _Round(backend, clock, settings, environ, timeout, dice, health)
     waiting = [item for item in outbox.pending(backend) if only in (None, item[1].value["route"])]
-    waiting.sort(key=lambda item: rounds.failing(item[1].value) is not None)
     tried = 0
-    for key, held in waiting:
+    for key, held in rounds.in_turn(waiting):
         tried += rounds.serve(key, held)
         if tried == _AT_ONCE:
             break
@@ -76,33 +80,62 @@ class _Round:
     dice: Callable[[], float]
     health: dict[str, Json]
 
+    def in_turn(self, waiting: list[tuple[str, Document]]) -> list[tuple[str, Document]]:
+        """What may be sent now, in the order in which it is to be tried. `waiting`: oldest first."""
+        ahead: set[tuple[str, str, str]] = set()
+        now = self.clock.wall()
+        turn = []
+        for key, held in waiting:
+            doc = held.value
+            line = (doc["route"], doc["alert"]["project"], doc["alert"]["job"])
+            if self._due(doc, now) and line not in ahead:
+                turn.append((key, held))
+            if doc["attempts"] < _IN_ORDER:
+                ahead.add(line)
+        return sorted(turn, key=lambda item: self._place(item[1].value))
+
+    def _place(self, doc: Json) -> int:
+        """Channels that work come first; on a failing one, what was tried least."""
+        return 0 if self.failing(doc) is None else 1 + int(doc["attempts"])
+
+    def _due(self, doc: Json, now: float) -> bool:
+        if (doc.get("claim") or {}).get("until", 0.0) > now:
+            return False
+        return self._hopeless(doc, now) or (doc["next_at"] <= now and not self._resting(doc, now))
+
+    def _resting(self, doc: Json, now: float) -> bool:
+        """Whether the alert's channel failed lately and is left alone."""
+        known = self.health.get(doc["route"])
+        if known is None or now >= known["next_at"]:
+            return False
+        return doc["attempts"] > 0 or now < known["failed_at"] + _NEW
+
+    def _hopeless(self, doc: Json, now: float) -> bool:
+        """Whether both the alert and its channel's failing are older than the time after which one gives up."""
+        since = self.failing(doc)
+        return since is not None and now - max(since, doc["queued_at"]) >= GIVE_UP
+
     def failing(self, doc: Json) -> float | None:
         """Since when (Unix seconds) the alert's channel has failed, if it does."""
         since: float | None = self.health.get(doc["route"], {}).get("failing_since")
         return since
 
     def serve(self, key: str, held: Document) -> bool:
-        """Send one alert if it is due and nobody else has it; whether it was ours to send."""
+        """Send one alert if its channel still answers and nobody else has it; whether it was ours to send."""
         doc, now = held.value, self.clock.wall()
-        known = self.health.get(doc["route"], {})
-        resting = known.get("next_at", 0.0) > now
-        if doc["next_at"] > now or _claimed(doc, now) or (resting and not self._hopeless(doc, now)):
+        if not self._due(doc, now):
             return False
+        resting = self._resting(doc, now)  # and hopeless: it is given up on what others found out
         claim = {"by": token(8), "until": now + self.timeout + _CLAIM}
         if self.backend.put(outbox.ALERT, key, {**doc, "claim": claim}, held.version) is None:
             return False  # somebody was faster
-        if resting:  # hopeless: it is given up on what others found out
-            error: ChannelError | None = ChannelError(known["last_error"])
+        if resting:
+            error: ChannelError | None = ChannelError(self.health[doc["route"]]["last_error"])
         else:
             error = self._send(doc)
             self.health[doc["route"]] = self._note(doc["route"], error)
         self._record(key, claim["by"], error, self.failing(doc))
         return True
-
-    def _hopeless(self, doc: Json, now: float) -> bool:
-        """Whether both the alert and its channel's failing are older than the time after which one gives up."""
-        since = self.failing(doc)
-        return since is not None and now - max(since, doc["queued_at"]) >= GIVE_UP
 
     def _send(self, doc: Json) -> ChannelError | None:
         channel = self.settings.channels.get(doc["route"])
@@ -169,12 +202,17 @@ def after_try(
 
 
 def worded(doc: Json) -> Json:
-    """The alert as its present route gets it: a fallback is told whom it stands in for, and why."""
+    """The alert as its present route gets it: late ones say what is over, a fallback for whom it stands in and why."""
     alert: Json = doc["alert"]
-    if doc["route"] == doc["channel"]:
-        return alert
-    said = next((each["error"] for each in reversed(doc["history"]) if each["channel"] == doc["channel"]), "")
-    return {**alert, "body": f"Channel {doc['channel']} did not take this alert: {said}\n\n{alert['body']}"}
+    notes = []
+    if doc["route"] != doc["channel"]:
+        said = next(
+            (each["error"] for each in reversed(doc["history"]) if each["channel"] == doc["channel"]), ""
+        )
+        notes.append(f"Channel {doc['channel']} did not take this alert: {said}")
+    if doc.get("over_at"):
+        notes.append(f"This is over since {rfc3339(doc['over_at'])}.")
+    return {**alert, "body": "\n".join([*notes, "", alert["body"]])} if notes else alert
 
 
 def _health(held: Json, error: ChannelError | None, now: float, chance: float) -> Json:
@@ -186,14 +224,11 @@ def _health(held: Json, error: ChannelError | None, now: float, chance: float) -
     return {
         "failing_since": held.get("failing_since") or now,
         "failures": failures,
+        "failed_at": now,
         "next_at": 0.0 if error.permanent else now + _back_off(failures, chance),
         "last_error": str(error),
         "ok_at": held.get("ok_at"),
     }
-
-
-def _claimed(doc: Json, now: float) -> bool:
-    return bool(doc.get("claim")) and doc["claim"]["until"] > now
 
 
 def _back_off(failures: int, chance: float) -> float:

@@ -157,7 +157,7 @@ class _Desk:
         for doc in older.values():
             new["since"], new["told"] = min(new["since"], doc["since"]), new["told"] or doc["told"]
         key, doc = outbox.post(self._backend, new)
-        self._close(older)
+        self._close(older, over=False)
         if doc["open"]:
             self._open()[key] = doc
 
@@ -177,14 +177,14 @@ class _Desk:
             for channel, fallback in {doc["channel"]: doc["fallback"] for doc in told}.items():
                 order = outbox.Order(channel, row.seq, run.kind, row.at, fallback)
                 outbox.post(self._backend, self._draft(alert, order, run))
-        self._close(over)
+        self._close(over, over=True)
 
     def _draft(self, alert: Json, order: outbox.Order, run: Run) -> Json:
         return outbox.draft(alert, order, self._now, snoozed=outbox.is_snoozed(self._quiet, run.name))
 
-    def _close(self, docs: dict[str, Json]) -> None:
+    def _close(self, docs: dict[str, Json], *, over: bool) -> None:
         for key in docs:
-            outbox.resolve(self._backend, key, self._now)
+            outbox.resolve(self._backend, key, self._now, over=over)
             del self._open()[key]
 
     def _open(self) -> dict[str, Json]:

@@ -104,14 +104,14 @@ def pending(backend: Backend) -> list[tuple[str, Document]]:
     return sorted(waiting, key=lambda item: (item[1].value["created_at"], item[1].value["seq"]))
 
 
-def resolve(backend: Backend, key: str, now: float) -> None:
-    """The trouble is over, or a later alert tells of it."""
-    update(
-        backend,
-        ALERT,
-        key,
-        lambda doc: {**doc, "open": False, "resolved_at": now} if doc.get("open") else None,
-    )
+def resolve(backend: Backend, key: str, now: float, *, over: bool) -> None:
+    """The trouble is over, or (`over` false) a later alert tells of it."""
+
+    def close(doc: Json) -> Json | None:
+        closed = {**doc, "open": False, "resolved_at": now, "over_at": now if over else None}
+        return closed if doc.get("open") else None
+
+    update(backend, ALERT, key, close)
 
 
 def list_alerts(backend: Backend) -> list[Json]:
