@@ -27,7 +27,7 @@ from contextlib import contextmanager, suppress
 from http.client import HTTPException
 from importlib import import_module
 from json import dumps
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 from urllib.parse import unquote, urlsplit
 from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request
 
@@ -195,13 +195,16 @@ class Apprise:
     only a URL that it cannot read is permanent.
     """
 
+    _parts: ClassVar[set[str]] = set()
+
     def __init__(self, url: str) -> None:
         try:
             self._apprise = import_module("apprise")
         except ImportError as error:
             hint = "pip install 'holter[alerts]'"
             raise ChannelError("Apprise is not installed", permanent=True, hint=hint) from error
-        self._url = url
+        for part in re.findall(r"[^/:@?&=,]{4,}", url.partition("://")[2]):
+            self._parts |= {part, unquote(part)}
         self._place = f"Apprise {url.partition(':')[0]}://"
         asset = self._apprise.AppriseAsset(app_id="Holter", app_desc="Holter", storage_mode="memory")
         self._service = self._apprise.Apprise(asset=asset)
@@ -230,17 +233,15 @@ class Apprise:
 
     @contextmanager
     def _overheard(self) -> Iterator[list[str]]:
-        """What Apprise logs in this thread: its only account of a failure. Parts of the URL are blanked."""
+        """What Apprise logs meanwhile: its only account of a failure, from whichever thread. It may stem from another
+        delivery at the same time, so the parts of every URL that was ever opened are blanked."""
         said: list[str] = []
-        thread = threading.get_ident()
-        secrets = sorted(re.findall(r"[^/:@?&=,]{4,}", self._url.partition("://")[2]), key=len, reverse=True)
 
         def keep(record: logging.LogRecord) -> None:
-            if record.thread == thread:
-                text = record.getMessage()
-                for secret in secrets:
-                    text = text.replace(secret, "***").replace(unquote(secret), "***")
-                said.append(text)
+            text = record.getMessage()
+            for part in sorted(self._parts, key=len, reverse=True):
+                text = text.replace(part, "***")
+            said.append(text)
 
         handler = logging.Handler(logging.WARNING)
         handler.emit = keep  # type: ignore[method-assign]
