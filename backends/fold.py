@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     Doc = dict[str, Any]
     Event = dict[str, Any]
+    Shape = dict[str, Callable[[Any], bool]]
 
 ENDINGS = ("COMPLETED", "FAILED", "TIMED_OUT", "CANCELLED", "CRASHED", "SKIPPED")
 OPEN = ("PENDING", "RUNNING", "RETRYING")
@@ -138,18 +139,56 @@ def digest(
 
 
 def sound(event: Event) -> bool:
-    """Whether an event about a run has the fields that the fold relies on (a journal may come from anywhere)."""
-    run, at = event.get("run"), event.get("at")
-    if not (isinstance(run, str) and 0 < len(run) <= 80 and run.isascii() and isinstance(at, int | float)):
+    """Whether an event is about a run and has the shape that fold and readers rely on: a journal may come from
+    anywhere, and one odd event must not make a store unreadable."""
+    kind, run = event["event"], event.get("run")
+    at: Any = event.get("at")
+    if kind not in _FOLDS or not _number(at) or not 0 <= at < 1e11:
+        return False
+    if not (isinstance(run, str) and 0 < len(run) <= 80 and run.isascii() and run[0] != "."):
         return False
     if not run.replace(".", "").replace("-", "").isalnum():
         return False
-    kind = event["event"]
-    if kind == "end" and event.get("state") not in ENDINGS:
-        return False
+    return _fits(_SHAPES.get(kind, {}), event) and _has(kind, event)
+
+
+def _has(kind: str, event: Event) -> bool:
+    """What an event of this kind cannot do without."""
+    if kind == "start":
+        return event.get("kind") in KINDS and event.get("name") is not None
+    if kind == "end":
+        return event.get("state") in ENDINGS
     if kind == "judge":
-        return event.get("state") in ENDINGS or event.get("condition") in CONDITIONS
-    return not (kind in ("attempt", "retry") and not isinstance(event.get("attempt"), int))
+        condition = event.get("condition")
+        return event.get("state") in ENDINGS if condition is None else condition in CONDITIONS
+    return all(event.get(key) is not None for key in _NEEDED.get(kind, ()))
+
+
+def _fits(shape: Shape, event: Event) -> bool:
+    for key, value in event.items():
+        if value is not None and key in shape and not shape[key](value):
+            return False
+    return True
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float) and -1e15 < value < 1e15  # neither a bool nor NaN
+
+
+def _count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**53
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _object(value: Any) -> bool:
+    return isinstance(value, dict)
 
 
 # --- one small function per kind of event --------------------------------------------------------------------
@@ -189,12 +228,12 @@ def _retry(doc: Doc, event: Event) -> None:
 def _end(doc: Doc, event: Event) -> None:
     said = {key: event[key] for key in _ENDING if key in event}
     held = doc.get("end")
-    if held is None or (said["at"], said["state"]) < (held["at"], held["state"]):  # the first ending stands
+    if held is None or (said["at"], repr(said)) < (held["at"], repr(held)):  # the first ending stands
         doc["end"] = said
 
 
 def _judge(doc: Doc, event: Event) -> None:
-    if "condition" in event:
+    if event.get("condition") is not None:
         flags = doc.setdefault("flags", {})
         name, said = event["condition"], [event["at"], bool(event.get("on")), event.get("reason") or ""]
         if name not in flags or said > flags[name]:
@@ -204,7 +243,7 @@ def _judge(doc: Doc, event: Event) -> None:
         "state": event["state"],
         "at": event["at"],
         "reason": event.get("reason"),
-        "by": event.get("by", "proof"),
+        "by": event.get("by") or "proof",
     }
     held = doc.get("verdict")
     if held is None or _standing(verdict) > _standing(held):
@@ -223,8 +262,12 @@ def _standing(verdict: dict[str, Any]) -> tuple[int, float, str, str]:
 def _progress(doc: Doc, event: Event) -> None:
     held = doc.get("progress")
     said = {key: event.get(key) for key in ("at", "done", "total", "text")}
-    if held is None or (said["at"], said["done"] or 0) >= (held["at"], held["done"] or 0):
+    if held is None or _reached(said) >= _reached(held):
         doc["progress"] = said
+
+
+def _reached(said: dict[str, Any]) -> tuple[float, float, str]:
+    return said["at"], said["done"] if _number(said["done"]) else 0, repr(said)
 
 
 def _artifact(doc: Doc, event: Event) -> None:
@@ -237,11 +280,16 @@ def _artifact(doc: Doc, event: Event) -> None:
 
 def _slot(doc: Doc, event: Event) -> None:
     doc.setdefault("slots", []).append({k: event.get(k) for k in ("limit", "occupy", "at", "waited", "held")})
-    doc["slots"].sort(key=lambda slot: (slot["at"], str(slot["limit"])))
+    doc["slots"].sort(key=lambda slot: (slot["at"], repr(slot)))
 
 
 def _log(doc: Doc, event: Event) -> None:
     doc["log_lines"] = doc.get("log_lines", 0) + 1
+
+
+def _forgot(doc: Doc, event: Event) -> None:
+    """Stands in a file for `lines` log lines that were pruned from it, the last of them at `at`."""
+    doc["log_lines"] = doc.get("log_lines", 0) + event["lines"]
 
 
 def _drop(doc: Doc, event: Event) -> None:
@@ -256,21 +304,50 @@ def _advance(doc: Doc, rank: int, state: str) -> None:
 
 
 def _process(process: Doc, event: Event) -> None:
-    process["header"] = {key: value for key, value in event.items() if key not in ("event", "c")}
+    if _fits(_HEADER, event):
+        process["header"] = {key: value for key, value in event.items() if key not in ("event", "c")}
 
 
 def _beat(process: Doc, event: Event) -> None:
-    process["beat_at"] = event.get("at")
-    process["beats"] = event.get("seq")
+    if _number(event.get("at")) and _count(event.get("seq")):
+        process["beat_at"] = event["at"]
+        process["beats"] = event["seq"]
 
 
 def _close(process: Doc, event: Event) -> None:
-    process["closed_at"] = event.get("at")
+    process["closed_at"] = event["at"] if _number(event.get("at")) else 0.0
 
 
 _STARTING = ("kind", "name", "run_name", "project", "tags", "parameters", "code", "check", "cause")
 _ENDING = ("state", "at", "seconds", "reason", "result", "error", "exit_code", "signal", "usage")
 _KEPT = ("start", "attempt", "retry", "end", "judge", "artifact", "slot", "drop")
+_SHAPES: dict[str, Shape] = {
+    "start": {
+        **dict.fromkeys(("kind", "name", "run_name", "project", "parent"), _text),
+        **dict.fromkeys(("parameters", "code", "check", "cause"), _object),
+        "tags": _texts,
+    },
+    "attempt": {"attempt": _count},
+    "retry": {"attempt": _count, "delay": _number, "reason": _text, "error": _object},
+    "end": {
+        **dict.fromkeys(("state", "reason", "signal"), _text),
+        **dict.fromkeys(("error", "usage"), _object),
+        **dict.fromkeys(("seconds", "exit_code"), _number),
+    },
+    "judge": dict.fromkeys(("state", "by", "condition", "reason"), _text),
+    "progress": {"text": _text},
+    "artifact": dict.fromkeys(("key", "type", "description"), _text),
+    "slot": {"limit": _text, "waited": _number, "held": _number},
+    "drop": {"lines": _count, "bytes": _count},
+    "forgot": {"lines": _count},
+}
+_NEEDED = {"attempt": ("attempt",), "retry": ("attempt",), "forgot": ("lines",)}
+_HEADER: Shape = {
+    **dict.fromkeys(("host", "user", "project", "cwd"), _text),
+    "pid": _count,
+    "argv": _texts,
+    "code": _object,
+}
 _FOLDS: dict[str, Callable[[Doc, Event], None]] = {
     "start": _start,
     "attempt": _attempt,
@@ -282,5 +359,6 @@ _FOLDS: dict[str, Callable[[Doc, Event], None]] = {
     "slot": _slot,
     "log": _log,
     "drop": _drop,
+    "forgot": _forgot,
 }
 _OF_PROCESS: dict[str, Callable[[Doc, Event], None]] = {"process": _process, "beat": _beat, "close": _close}

@@ -43,6 +43,13 @@ def decode(data: bytes, offset: int = 0) -> Iterator[tuple[int, dict[str, Any] |
         start = end + 1
 
 
+def batch(data: bytes, offset: int) -> list[tuple[int, dict[str, Any] | None]]:
+    """The lines of one `append`, as `decode` gives them. Raises ValueError where the last one is not whole."""
+    if whole(data) != len(data):
+        raise ValueError("a batch ends in a newline")
+    return list(decode(data, offset))
+
+
 def whole(data: bytes) -> int:
     """Length of `data` up to and including its last newline."""
     return data.rfind(b"\n") + 1

@@ -13,10 +13,10 @@ from collections import defaultdict
 from fnmatch import fnmatchcase
 from typing import Any
 
-from .clock import SYSTEM, Clock
+from .clock import SYSTEM, Clock, root_of
 from .errors import OffsetMismatch
-from .fold import digest
-from .lines import decode, whole
+from .fold import OPEN, digest
+from .lines import batch
 from .records import (
     Document,
     JobSummary,
@@ -47,6 +47,7 @@ class _Space:
         self.events: dict[str, list[tuple[str, int, Json]]] = defaultdict(list)
         self.logs: list[Log] = []
         self.log_seq = 0
+        self.transition_seq = 0
         self.transitions: list[Transition] = []
         self.documents: dict[tuple[str, str], Document] = {}
 
@@ -107,8 +108,7 @@ class MemoryBackend(_Registry):
     # --- ledger ---
 
     def append(self, journal: str, offset: int, data: bytes) -> int:
-        if whole(data) != len(data):
-            raise ValueError("a batch ends in a newline")
+        lines = batch(data, offset)
         space = self._space
         with space.lock:
             stood = space.offsets.get(journal, 0)
@@ -116,8 +116,8 @@ class MemoryBackend(_Registry):
                 raise OffsetMismatch(journal, expected=stood, given=offset)
             out = digest(
                 journal,
-                decode(data, offset),
-                space.processes.get(journal, {}),
+                lines,
+                dict(space.processes.get(journal, {})),
                 lambda ids: {i: copy.deepcopy(space.docs[i]) for i in ids if i in space.docs},
                 self._clock.wall(),
             )
@@ -129,9 +129,10 @@ class MemoryBackend(_Registry):
                 space.log_seq += 1
                 space.logs.append(log_of(space.log_seq, run_id, event))
             for row in out.transitions:
+                space.transition_seq += 1
                 space.transitions.append(
                     Transition(
-                        len(space.transitions) + 1,
+                        space.transition_seq,
                         row["run_id"],
                         row["at"],
                         row["from"],
@@ -160,14 +161,12 @@ class MemoryBackend(_Registry):
 
     def logs(self, query: LogQuery) -> list[Log]:
         with self._space.lock:
-            ids = {query.run_id}
-            if query.tree:
-                ids |= self._descendants(query.run_id)
-            words = _words(query.text or "")
+            ids = self._family(query.run_id) if query.tree else {query.run_id}
+            words = words_of(query.text or "")
             found = [
                 log
                 for log in self._space.logs
-                if log.run_id in ids and log.seq > query.after and words <= _words(log.text)
+                if log.run_id in ids and log.seq > query.after and words <= words_of(log.text)
             ]
         if query.limit is None:
             return found
@@ -192,34 +191,36 @@ class MemoryBackend(_Registry):
             ]
 
     def prune(self, retention: Retention) -> Pruned:
-        with self._space.lock:
+        space = self._space
+        with space.lock:
+            live = {doc["root_id"] for doc in space.docs.values() if "kind" in doc and doc["state"] in OPEN}
             roots = [run for run in self._matching(RunQuery(roots=True)) if run.ended]
-            last_failed: dict[tuple[str, str], Run] = {}
-            for run in sorted(roots, key=lambda run: (run.created_at, run.id)):
-                if run.state in FAILURES:
-                    last_failed[run.project, run.name] = run
-            keep = {run.id for run in last_failed.values()}
-            live = {root for doc in self._space.docs.values() if "ended_at" not in doc for root in [doc["root_id"]]}
-            doomed = {
-                run.id
-                for run in roots
-                if run.id not in keep | live
-                and run.created_at
-                < (retention.failures_before if run.state in FAILURES else retention.runs_before)
-            }
-            gone = [run_id for run_id, doc in self._space.docs.items() if doc["root_id"] in doomed]
-            for run_id in gone:
-                del self._space.docs[run_id]
-                self._space.events.pop(run_id, None)
-            ended = {run.id for run in roots} - live
-            before = len(self._space.logs)
-            self._space.logs = [
+            failed = sorted((run for run in roots if run.state in FAILURES), key=lambda run: (run.created_at, run.id))
+            last = {(run.project, run.name): run.id for run in failed}
+            ended = [run for run in roots if run.id not in live]
+            doomed = {run.id for run in ended if _old(run, retention)} - set(last.values())
+            quiet = {run.id for run in ended if run.created_at < retention.logs_before}
+            gone = {run_id for run_id, doc in space.docs.items() if doc["root_id"] in doomed}
+            logs = [
                 log
-                for log in self._space.logs
-                if (root := log.run_id.partition(".")[0]) not in doomed
-                and not (root in ended and log.at < retention.logs_before)
+                for log in space.logs
+                if (root := root_of(log.run_id)) not in doomed
+                and not (root in quiet and log.at < retention.logs_before)
             ]
-            return Pruned(runs=len(gone), logs=before - len(self._space.logs))
+            lines, space.logs = len(space.logs) - len(logs), logs
+            space.docs = {run_id: doc for run_id, doc in space.docs.items() if run_id not in gone}
+            space.transitions = [row for row in space.transitions if row.run_id not in gone]
+            for run_id in gone:
+                space.events.pop(run_id, None)
+            self._prune_journals(retention.runs_before)
+            return Pruned(runs=len(gone), logs=lines)
+
+    def _prune_journals(self, before: float) -> None:
+        space = self._space
+        used = {doc.get("journal") for doc in space.docs.values()}
+        for journal, record in tuple(space.processes.items()):
+            if "closed_at" in record and record["received_at"] < before and journal not in used:
+                del space.processes[journal], space.offsets[journal]
 
     # --- parts ---
 
@@ -232,11 +233,15 @@ class MemoryBackend(_Registry):
             runs = [self._run(doc) for doc in self._space.docs.values() if "kind" in doc]
         return [run for run in runs if matches(query, run)]
 
-    def _descendants(self, run_id: str) -> set[str]:
-        found: set[str] = set()
-        front = {run_id}
+    def _family(self, run_id: str) -> set[str]:
+        """The run and its descendants: those of a root have its id in theirs, others are found by their parents."""
+        known = {log.run_id for log in self._space.logs} | set(self._space.docs)
+        root = {each for each in known if root_of(each) == root_of(run_id)}
+        if run_id == root_of(run_id):
+            return root
+        found, front = {run_id}, {run_id}
         while front:
-            front = {d["id"] for d in self._space.docs.values() if d.get("parent_id") in front} - found
+            front = {each for each in root if self._space.docs.get(each, {}).get("parent_id") in front} - found
             found |= front
         return found
 
@@ -292,6 +297,10 @@ def matches(query: RunQuery, run: Run) -> bool:
     )
 
 
+def _old(run: Run, retention: Retention) -> bool:
+    return run.created_at < (retention.failures_before if run.state in FAILURES else retention.runs_before)
+
+
 def log_of(seq: int, run_id: str, event: Json) -> Log:
     """A log event as the line that readers get."""
     return Log(
@@ -318,7 +327,8 @@ def process_of(journal: str, offset: int, record: Json) -> Process:
     )
 
 
-def _words(text: str) -> set[str]:
+def words_of(text: str) -> set[str]:
+    """The words of a text as the search sees them: letters and digits, without regard to case."""
     return set(re.findall(r"[^\W_]+", text.lower()))
 
 

@@ -233,7 +233,7 @@ class JobSummary:
 class RunQuery:
     """Which runs. Everything that is given must hold; None or () means "any".
 
-    `job` and `host` are shell patterns (`nightly-*`) without regard to case only where the pattern has none.
+    `job` and `host` are shell patterns (`nightly-*`); case matters.
     `states` takes states and conditions. `since` <= created_at < `until` (Unix seconds). `roots` keeps runs
     without parent. `prefix` matches the beginning of an id. Newest first, at most `limit`, after `offset` rows.
     """
@@ -281,9 +281,10 @@ class LogQuery:
 
 @frozen
 class Retention:
-    """What to forget: ended runs (with their descendants and lines) created before `runs_before`, but failures
-    only when created before `failures_before`; lines before `logs_before`. Unix seconds. Live runs stay, and
-    so does the last failed run of each job."""
+    """What to forget: ended root runs (with their descendants, lines and transitions) created before `runs_before`,
+    but failures only when created before `failures_before`; lines before `logs_before` of ended root runs created
+    before it; closed journals not heard of since `runs_before` that no run is left of. Unix seconds. Root runs of which
+    any part is live stay, and so does the last failed run of each job."""
 
     runs_before: float
     failures_before: float

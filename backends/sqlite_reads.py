@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 from json import loads
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from .memory import FAILURES, process_of
+from .memory import FAILURES, process_of, words_of
 from .records import JobSummary, Log, LogQuery, Process, Pruned, Retention, Run, RunQuery
+from .sqlite_rows import forget_roots
 
 if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
     from .sqlite import SqliteBackend
 
-_PRUNE_CHUNK = 200  # roots per transaction: other writers wait at the gate meanwhile
-_NOT_LIVE = "state NOT IN ('PENDING', 'RUNNING', 'RETRYING')"
+_ROOTS = 200  # roots per transaction of `prune`: other writers wait at the gate meanwhile
+_LINES = 10_000  # log lines likewise
+_FAILED = ",".join(f"'{state}'" for state in FAILURES)
+_ENDED = (
+    "parent_id IS NULL AND kind IS NOT NULL AND state NOT IN ('PENDING', 'RUNNING', 'RETRYING')"
+    " AND NOT EXISTS (SELECT 1 FROM runs AS part WHERE part.root_id=runs.id AND part.kind IS NOT NULL"
+    " AND part.state IN ('PENDING', 'RUNNING', 'RETRYING'))"
+)
+_DOOMED = (
+    f"{_ENDED} AND created_at < CASE WHEN state IN ({_FAILED}) THEN ? ELSE ? END AND (state NOT IN ({_FAILED}) OR EXISTS"
+    " (SELECT 1 FROM runs AS later WHERE later.name=runs.name AND later.project=runs.project AND later.parent_id IS NULL"
+    f" AND later.state IN ({_FAILED}) AND (later.created_at, later.id) > (runs.created_at, runs.id)))"
+)
 
 
 def runs(store: SqliteBackend, query: RunQuery) -> list[Run]:
@@ -54,10 +70,10 @@ def logs(store: SqliteBackend, query: LogQuery) -> list[Log]:
             " SELECT runs.id FROM runs JOIN tree ON runs.parent_id = tree.id) SELECT id FROM tree)"
         )
         values.append(query.run_id)
-    words = (query.text or "").split()
+    words = words_of(query.text or "")
     if words:
         where.append("logs.seq IN (SELECT rowid FROM logs_fts WHERE logs_fts MATCH ?)")
-        values.append(" ".join('"' + word.replace('"', '""') + '"' for word in words))
+        values.append(" ".join(f'"{word}"' for word in sorted(words)))
     rows = store._rows(
         "SELECT seq, run_id, at, level, stream, text FROM logs "
         f"WHERE {' AND '.join(where)} ORDER BY seq {'DESC' if query.last else 'ASC'} LIMIT ?",
@@ -125,42 +141,70 @@ def processes(store: SqliteBackend, *, open_only: bool) -> list[Process]:
     return [process_of(journal, offset, loads(record)) for journal, offset, record in rows]
 
 
-def prune(store: SqliteBackend, retention: Retention) -> Pruned:
+class Pruning(Protocol):
+    """What `prune` needs of a store: transactions, and to be told first what is to go."""
+
+    def _write(self) -> AbstractContextManager[sqlite3.Connection]: ...
+    def _rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]: ...
+    def _drop_roots(self, roots: list[str]) -> None: ...
+    def _drop_lines(self, roots: list[str], before: float) -> None: ...
+    def _drop_journals(self, journals: list[str]) -> None: ...
+
+
+def prune(store: Pruning, retention: Retention) -> Pruned:
     """In transactions of a few hundred root runs, so that writers are never kept waiting for long."""
-    failed = ",".join(f"'{state}'" for state in FAILURES)
-    live = "SELECT root_id FROM runs WHERE state IN ('PENDING', 'RUNNING', 'RETRYING')"
-    last_failed = (
-        "SELECT id FROM (SELECT id, row_number() OVER (PARTITION BY project, name ORDER BY created_at DESC, id DESC)"
-        f" AS age FROM runs WHERE parent_id IS NULL AND state IN ({failed})) WHERE age = 1"
-    )
-    doomed = [
-        row[0]
-        for row in store._rows(
-            f"SELECT id FROM runs WHERE parent_id IS NULL AND kind IS NOT NULL AND {_NOT_LIVE}"
-            f" AND created_at < CASE WHEN state IN ({failed}) THEN ? ELSE ? END"
-            f" AND id NOT IN ({live}) AND id NOT IN ({last_failed})",
-            retention.failures_before,
-            retention.runs_before,
+    runs, lines = _prune_runs(store, retention)
+    lines += _prune_lines(store, retention.logs_before)
+    with store._write() as db:
+        unused = (
+            "closed AND json_extract(record, '$.received_at') < ?"
+            " AND journal NOT IN (SELECT journal FROM runs WHERE journal IS NOT NULL)"
         )
+        names = [row[0] for row in db.execute(f"SELECT journal FROM journals WHERE {unused}", (retention.runs_before,))]
+        store._drop_journals(names)
+        db.executemany("DELETE FROM journals WHERE journal=?", [(name,) for name in names])
+    return Pruned(runs=runs, logs=lines)
+
+
+def _prune_runs(store: Pruning, retention: Retention) -> tuple[int, int]:
+    before = (retention.failures_before, retention.runs_before)
+    doomed = [row[0] for row in store._rows(f"SELECT id FROM runs WHERE {_DOOMED}", *before)]
+    runs = lines = 0
+    for part in _parts(doomed):
+        with store._write() as db:
+            marks = ",".join("?" * len(part))  # asked again: a late event may have revived one
+            rows = db.execute(f"SELECT id FROM runs WHERE {_DOOMED} AND id IN ({marks})", (*before, *part))
+            roots = [row[0] for row in rows]
+            store._drop_roots(roots)
+            gone = forget_roots(db, roots)
+        runs, lines = runs + gone[0], lines + gone[1]
+    return runs, lines
+
+
+def _prune_lines(store: Pruning, before: float) -> int:
+    old = "EXISTS (SELECT 1 FROM logs WHERE root_id=runs.id AND at < ?)"
+    roots = [
+        row[0] for row in store._rows(f"SELECT id FROM runs WHERE {_ENDED} AND created_at < ? AND {old}", before, before)
     ]
-    gone = lines = 0
-    for start in range(0, len(doomed), _PRUNE_CHUNK):
-        part = doomed[start : start + _PRUNE_CHUNK]
+    lines = 0
+    for part in _parts(roots):
+        with store._write():
+            store._drop_lines(part, before)
         marks = ",".join("?" * len(part))
-        with store._write() as db:
-            lines += db.execute(f"DELETE FROM logs WHERE root_id IN ({marks})", part).rowcount
-            db.execute(f"DELETE FROM events WHERE run_id IN (SELECT id FROM runs WHERE root_id IN ({marks}))", part)
-            gone += db.execute(f"DELETE FROM runs WHERE root_id IN ({marks})", part).rowcount
-    ended = f"SELECT id FROM runs WHERE parent_id IS NULL AND kind IS NOT NULL AND {_NOT_LIVE} AND id NOT IN ({live})"
-    while True:
-        with store._write() as db:
-            removed = db.execute(
-                f"DELETE FROM logs WHERE seq IN (SELECT seq FROM logs WHERE at < ? AND root_id IN ({ended}) LIMIT 10000)",
-                (retention.logs_before,),
-            ).rowcount
-        lines += removed
-        if removed < 10000:
-            return Pruned(runs=gone, logs=lines)
+        gone = _LINES
+        while gone == _LINES:
+            with store._write() as db:
+                gone = db.execute(
+                    "DELETE FROM logs WHERE seq IN"
+                    f" (SELECT seq FROM logs WHERE at < ? AND root_id IN ({marks}) LIMIT {_LINES})",
+                    (before, *part),
+                ).rowcount
+            lines += gone
+    return lines
+
+
+def _parts(names: list[str]) -> Iterator[list[str]]:
+    return (names[start : start + _ROOTS] for start in range(0, len(names), _ROOTS))
 
 
 def _where(query: RunQuery) -> tuple[str, list[Any]]:
@@ -179,14 +223,14 @@ def _where(query: RunQuery) -> tuple[str, list[Any]]:
         if pattern is not None:
             add(f"runs.{column} GLOB ?", pattern.replace("[!", "[^"))
     if query.prefix is not None:
-        add("runs.id GLOB ?", f"{query.prefix}*" if query.prefix.replace(".", "").replace("-", "").isalnum() else "")
+        add("runs.id >= ? AND runs.id < ?", query.prefix, f"{query.prefix}\x7f")  # ids are ASCII
     if query.kinds:
         add(f"runs.kind IN ({','.join('?' * len(query.kinds))})", *query.kinds)
     if query.states:
         plain = query.plain_states()
         either = [f"runs.state IN ({','.join('?' * len(plain))})"]
-        either += ["runs.conditions LIKE ?"] * len(query.plain_conditions())
-        add(f"({' OR '.join(either)})", *plain, *(f"% {name} %" for name in query.plain_conditions()))
+        either += ["instr(runs.conditions, ?)"] * len(query.plain_conditions())
+        add(f"({' OR '.join(either)})", *plain, *(f" {name} " for name in query.plain_conditions()))
     for tag in query.tags:
         add("EXISTS (SELECT 1 FROM json_each(runs.tags) WHERE value=?)", tag)
     if query.since is not None:
