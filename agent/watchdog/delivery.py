@@ -159,7 +159,9 @@ class _Round:
                 return None
             return after_try(doc, error, now, failing, chance)
 
-        if outbox.update(self.backend, outbox.ALERT, key, change) and error:
+        if outbox.update(self.backend, outbox.ALERT, key, change):
+            outbox.file_away(self.backend, key)
+        if error:
             logger.warning("alert {} was not delivered: {}", key, error)
 
     def _note(self, channel: str, error: ChannelError | None) -> Json:

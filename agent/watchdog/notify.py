@@ -106,11 +106,9 @@ def _remind(backend: Backend, key: str, doc: Json, run: Run, now: float) -> None
     outbox.post(backend, outbox.draft(_compose(backend, run, facts), order, now, snoozed=False))
 
     def note(held: Json) -> Json | None:
-        return (
-            {**held, "reminded": again, "reminded_at": now, "told": True}
-            if held.get("reminded", 0) < again
-            else None
-        )
+        if not held or held.get("reminded", 0) >= again:
+            return None
+        return {**held, "reminded": again, "reminded_at": now, "told": True}
 
     outbox.update(backend, outbox.ALERT, key, note)
 

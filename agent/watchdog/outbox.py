@@ -3,6 +3,9 @@
 A document's `state` is `pending` until its channel took it (`sent`) or nobody did (`undelivered`); an alert about a
 snoozed job is recorded as `snoozed` and never sent. `route` is the channel that it goes to now: its own `channel`,
 or the `fallback` after that one failed. `open` is true while the trouble that it tells of lasts.
+
+What is neither pending nor open moves to a second kind, so that a look at the outbox costs what there is to do, not
+what was ever said.
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ if TYPE_CHECKING:
     from ...backends.base import Backend
     from ...backends.records import Document, Json
 
-ALERT = "alert"  # kinds of documents
+ALERT = "alert"  # kinds of documents: what is to be done,
+TOLD = "told"  # and what was
 CHANNEL = "channel"
 SNOOZE = "snooze"
 KEEP = 30 * 86400.0  # seconds that a document stays after its alert
@@ -71,12 +75,12 @@ def draft(alert: Json, order: Order, now: float, *, snoozed: bool) -> Json:
 
 
 def post(backend: Backend, doc: Json) -> tuple[str, Json]:
-    """Put a document into the outbox unless its alert is there already; the key and what is there. Idempotent."""
+    """Put a document into the outbox unless its alert is or was there; the key and what is there. Idempotent."""
     key = key_of(doc["alert"]["dedupe_key"], doc["channel"])
-    if backend.put(ALERT, key, doc, 0) is None:
-        held = backend.get(ALERT, key)
-        return key, held.value if held else doc
-    return key, doc
+    held = backend.get(TOLD, key)
+    if held is None and backend.put(ALERT, key, doc, 0) is None:
+        held = backend.get(ALERT, key) or backend.get(TOLD, key)
+    return key, held.value if held else doc
 
 
 def update(backend: Backend, kind: str, key: str, change: Callable[[Json], Json | None]) -> bool:
@@ -91,6 +95,14 @@ def update(backend: Backend, kind: str, key: str, change: Callable[[Json], Json 
             return False
         if backend.put(kind, key, value, held.version if held else 0) is not None:
             return True
+
+
+def file_away(backend: Backend, key: str) -> None:
+    """Move a document that needs nothing more. A death in between leaves it in both places until `tidy`."""
+    held = backend.get(ALERT, key)
+    if held is not None and held.value["state"] != "pending" and not held.value["open"]:
+        backend.put(TOLD, key, held.value, 0)
+        backend.delete(ALERT, key, held.version)
 
 
 def still_open(backend: Backend) -> dict[str, Json]:
@@ -111,13 +123,14 @@ def resolve(backend: Backend, key: str, now: float, *, over: bool) -> None:
         closed = {**doc, "open": False, "resolved_at": now, "over_at": now if over else None}
         return closed if doc.get("open") else None
 
-    update(backend, ALERT, key, close)
+    if update(backend, ALERT, key, close):
+        file_away(backend, key)
 
 
 def list_alerts(backend: Backend) -> list[Json]:
     """Every alert that the store remembers, newest first, as `holter alerts --json` prints it (times RFC 3339)."""
-    found = [_shown(held.value) for _, held in backend.list(ALERT)]
-    return sorted(found, key=lambda item: str(item["created_at"]), reverse=True)
+    found = {key: _shown(held.value) for kind in (TOLD, ALERT) for key, held in backend.list(kind)}
+    return sorted(found.values(), key=lambda item: str(item["created_at"]), reverse=True)
 
 
 def broken_channels(backend: Backend) -> list[Json]:
@@ -172,9 +185,12 @@ def ack(backend: Backend, job: str, by: str | None = None, clock: Clock = SYSTEM
 def tidy(backend: Backend, clock: Clock = SYSTEM) -> int:
     """Forget alerts (pending ones aside) older than 30 days and snoozes that ended. How many documents that were."""
     now = clock.wall()
+    for key, _ in backend.list(ALERT):
+        file_away(backend, key)
     old = [
-        (ALERT, key, held.version)
-        for key, held in backend.list(ALERT)
+        (kind, key, held.version)
+        for kind in (ALERT, TOLD)
+        for key, held in backend.list(kind)
         if held.value["state"] != "pending" and held.value["created_at"] < now - KEEP
     ]
     old += [(SNOOZE, key, held.version) for key, held in backend.list(SNOOZE) if held.value["until"] <= now]
