@@ -318,14 +318,14 @@ def _close(process: Doc, event: Event) -> None:
     process["closed_at"] = event["at"] if _number(event.get("at")) else 0.0
 
 
-_STARTING = ("kind", "name", "run_name", "project", "tags", "parameters", "code", "check", "cause")
+_STARTING = ("kind", "name", "run_name", "project", "tags", "parameters", "code", "check", "cause", "argv", "cwd")
 _ENDING = ("state", "at", "seconds", "reason", "result", "error", "exit_code", "signal", "usage")
 _KEPT = ("start", "attempt", "retry", "end", "judge", "artifact", "slot", "drop")
 _SHAPES: dict[str, Shape] = {
     "start": {
-        **dict.fromkeys(("kind", "name", "run_name", "project", "parent"), _text),
+        **dict.fromkeys(("kind", "name", "run_name", "project", "parent", "cwd"), _text),
         **dict.fromkeys(("parameters", "code", "check", "cause"), _object),
-        "tags": _texts,
+        **dict.fromkeys(("tags", "argv"), _texts),
     },
     "attempt": {"attempt": _count},
     "retry": {"attempt": _count, "delay": _number, "reason": _text, "error": _object},

@@ -23,7 +23,8 @@ class Run:
     `id` .. `root_id` say what it is; `state` and `conditions` how it fares; `attempt` is the current try (1..),
     `attempts` lists each with `attempt, started_at, ended_at, error, delay_seconds`. `parameters` and `result`
     are bounded, redacted previews. `error` has `type, message, traceback, fingerprint`; `reason` says in words
-    why the state is what it is. `host` .. `cwd` come from the journal of the process that ran it.
+    why the state is what it is. `host` .. `cwd` come from the journal of the process that ran it; for a command,
+    `code`, `argv` and `cwd` are the command's own.
     `check` holds the expectations that the decorator declared, `slots` what was held for how long (seconds),
     `log_lines` how many lines were recorded and `dropped` how many lines and bytes were left out.
     """
@@ -97,8 +98,8 @@ class Run:
             pid=header.get("pid"),
             user=header.get("user"),
             code=doc.get("code") or header.get("code"),
-            argv=tuple(header.get("argv") or ()),
-            cwd=header.get("cwd"),
+            argv=tuple(doc.get("argv") or header.get("argv") or ()),
+            cwd=doc.get("cwd") or header.get("cwd"),
             exit_code=end.get("exit_code"),
             signal=end.get("signal"),
             usage=end.get("usage"),
