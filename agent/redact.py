@@ -32,6 +32,7 @@ _SHORTEST = 6  # characters: blanking "1" wherever it appears would blank the re
 _patterns: tuple[str, ...] = ()
 _secrets: tuple[str, ...] | None = None
 _names: dict[str, bool] = {}
+_learned: dict[str, str] = {}
 
 
 def use_patterns(patterns: tuple[str, ...]) -> None:
@@ -39,6 +40,13 @@ def use_patterns(patterns: tuple[str, ...]) -> None:
     global _patterns, _secrets
     _patterns, _secrets = patterns, None
     _names.clear()
+
+
+def learn(environ: dict[str, str]) -> None:
+    """Variables of another process whose secrets must not be recorded here either."""
+    global _secrets
+    _learned.update(environ)
+    _secrets = None
 
 
 def is_secret(name: str) -> bool:
@@ -81,7 +89,8 @@ def clean(text: str) -> str:
 
 
 def _environment_secrets() -> tuple[str, ...]:
-    found = {value for name, value in os.environ.items() if len(value) >= _SHORTEST and is_secret(name)}
+    known = (*os.environ.items(), *_learned.items())
+    found = {value for name, value in known if len(value) >= _SHORTEST and is_secret(name)}
     lines = {line for value in found for line in value.splitlines() if len(line) >= _SHORTEST}
     return tuple(sorted(found | lines, key=len, reverse=True))
 
