@@ -204,7 +204,7 @@ class Apprise:
             hint = "pip install 'holter[alerts]'"
             raise ChannelError("Apprise is not installed", permanent=True, hint=hint) from error
         for part in re.findall(r"[^/:@?&=,]{4,}", url.partition("://")[2]):
-            self._parts |= {part, unquote(part)}
+            self._parts.update((part, unquote(part)))
         self._place = f"Apprise {url.partition(':')[0]}://"
         asset = self._apprise.AppriseAsset(app_id="Holter", app_desc="Holter", storage_mode="memory")
         self._service = self._apprise.Apprise(asset=asset)

@@ -108,7 +108,7 @@ class _Round:
         known = self.health.get(doc["route"])
         if known is None or now >= known["next_at"]:
             return False
-        return doc["attempts"] > 0 or now < known["failed_at"] + _NEW
+        return bool(doc["attempts"] > 0 or now < known["failed_at"] + _NEW)
 
     def _hopeless(self, doc: Json, now: float) -> bool:
         """Whether both the alert and its channel's failing are older than the time after which one gives up."""
@@ -126,7 +126,8 @@ class _Round:
         if not self._due(doc, now):
             return False
         resting = self._resting(doc, now)  # and hopeless: it is given up on what others found out
-        claim = {"by": token(8), "until": now + self.timeout + _CLAIM}
+        mine = token(8)
+        claim = {"by": mine, "until": now + self.timeout + _CLAIM}
         if self.backend.put(outbox.ALERT, key, {**doc, "claim": claim}, held.version) is None:
             return False  # somebody was faster
         if resting:
@@ -134,7 +135,7 @@ class _Round:
         else:
             error = self._send(doc)
             self.health[doc["route"]] = self._note(doc["route"], error)
-        self._record(key, claim["by"], error, self.failing(doc))
+        self._record(key, mine, error, self.failing(doc))
         return True
 
     def _send(self, doc: Json) -> ChannelError | None:

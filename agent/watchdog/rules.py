@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from ...backends.fold import CONDITIONS, ENDINGS, STALE
 from ..settings import Rule
@@ -37,10 +37,11 @@ class Due:
 
 
 def rules_of(rules: Sequence[Rule], channels: Sequence[str]) -> tuple[Rule, ...]:
-    """The rules that hold. Where channels but no rules are configured: all trouble of root runs, to all channels."""
-    if rules or not channels:
-        return tuple(rules)
-    return (Rule(on=TROUBLE, to=tuple(channels)),)
+    """The rules that hold. Without channels there are none; without rules, all trouble of root runs is told; a rule
+    that names no channel speaks on all of them."""
+    if not channels:
+        return ()
+    return tuple(evolve(rule, to=rule.to or tuple(channels)) for rule in rules or (Rule(on=TROUBLE),))
 
 
 def event_of(transition: Transition) -> str | None:

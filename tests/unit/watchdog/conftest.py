@@ -133,7 +133,9 @@ def clock() -> HandSetClock:
 
 
 @pytest.fixture(params=["memory", "sqlite"])
-def open_store(request: pytest.FixtureRequest, tmp_path: Path, clock: HandSetClock) -> Iterator[Callable[[], Backend]]:
+def open_store(
+    request: pytest.FixtureRequest, tmp_path: Path, clock: HandSetClock
+) -> Iterator[Callable[[], Backend]]:
     """Opens one more handle on the test's store."""
     url = f"memory:{tmp_path}" if request.param == "memory" else "sqlite:///holter.db"
     handles: list[Backend] = []

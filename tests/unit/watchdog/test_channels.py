@@ -166,8 +166,8 @@ def test_a_command_that_hangs_is_killed_with_everything_it_started(tmp_path: Pat
     )
     error = failure_of(command(line), timeout=1)
     assert not error.permanent
-    for pid in map(int, pids.read_text().split()):
-        wait_until(lambda pid=pid: not runs(pid))
+    started = [int(pid) for pid in pids.read_text().split()]
+    wait_until(lambda: not any(map(runs, started)))
 
 
 def test_a_command_whose_child_keeps_the_output_open_is_delivered_at_once() -> None:
@@ -196,7 +196,9 @@ def wait_until(holds: Callable[[], bool], seconds: float = 5.0) -> None:
 needs_apprise = pytest.mark.skipif(
     find_spec("apprise") is None, reason="Apprise is missing: pip install 'holter[alerts]'"
 )
-imports_old_modules = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated")  # Apprise before Python 3.13
+imports_old_modules = pytest.mark.filterwarnings(
+    "ignore:'imghdr' is deprecated"
+)  # Apprise before Python 3.13
 
 
 @needs_apprise
@@ -229,7 +231,9 @@ def test_apprise_that_hangs_costs_its_timeout_and_no_more(receiver: Any) -> None
 
 @needs_apprise
 @imports_old_modules
-def test_a_url_that_apprise_cannot_read_is_permanent_and_not_printed(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_url_that_apprise_cannot_read_is_permanent_and_not_printed(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     error = failure_of(Channel(kind="apprise", target="nosuchservice://T0K3Nvalue/other"))
     assert error.permanent
     out, err = capfd.readouterr()

@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holter.agent.settings import Rule
-from holter.agent.watchdog.rules import TROUBLE, depth, due, event_of, good_news, resolves, rules_of, supersedes
+from holter.agent.watchdog.rules import (
+    TROUBLE,
+    depth,
+    due,
+    event_of,
+    good_news,
+    resolves,
+    rules_of,
+    supersedes,
+)
 from holter.backends.fold import CONDITIONS, ENDINGS, OPEN
 from holter.backends.records import Run, Transition
 
@@ -104,6 +113,8 @@ def test_channels_without_rules_hear_of_all_trouble_of_root_runs() -> None:
     assert events(turned("COMPLETED"), run("COMPLETED"), default) == []
     assert rules_of((), ()) == ()
     assert rules_of((rule(),), ("ops", "pager")) == (rule(),)
+    assert rules_of((rule(),), ()) == ()
+    assert rules_of((Rule(on=("failed",)),), ("ops", "pager"))[0].to == ("ops", "pager")
 
 
 def test_each_time_a_condition_sets_in_is_an_alert_of_its_own_and_an_ending_is_one_for_ever() -> None:
