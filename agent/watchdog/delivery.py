@@ -36,6 +36,7 @@ _SLOWEST = 300.0  # seconds between two tries, at most
 _NEW = 30.0  # seconds that an alert which was never tried waits for a resting channel, at most
 _IN_ORDER = 10  # tries for which an alert keeps later ones of its job waiting
 _CLAIM = 30.0  # seconds that a claim holds beyond the time for its delivery
+_STRANGE = 600.0  # seconds for which an alert to a channel unknown here is left to another host's watchdog
 _AT_ONCE = 50  # alerts per step
 _HISTORY = 20  # tries that a document remembers
 
@@ -100,6 +101,8 @@ class _Round:
 
     def _due(self, doc: Json, now: float) -> bool:
         if (doc.get("claim") or {}).get("until", 0.0) > now:
+            return False
+        if doc["route"] not in self.settings.channels and now < doc["queued_at"] + _STRANGE:
             return False
         return self._hopeless(doc, now) or (doc["next_at"] <= now and not self._resting(doc, now))
 

@@ -55,7 +55,8 @@ def collect(backend: Backend, clock: Clock, settings: Settings) -> bool:
     """Put what the next transitions call for, or one reminder, into the outbox; whether there may be more.
 
     Without channels nothing is collected and the cursor stays. The first pass on a store leaves out what happened
-    more than an hour before it, so that a long history does not become a storm. Any number of watchdogs may collect.
+    more than an hour before it, so that a long history does not become a storm. Any number of watchdogs may collect;
+    since the first one to see a transition goes by its own rules, those that share a store should have the same.
     Raises StorageError; then nothing is lost, and the step is to be repeated.
     """
     rules = rules_of(tuple(settings.alerts), tuple(settings.channels))

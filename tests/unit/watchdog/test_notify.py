@@ -479,13 +479,17 @@ def test_when_the_fallback_fails_too_the_alert_is_undelivered(
     assert "/no/such/pager" in shown["last_error"]
 
 
-def test_a_channel_that_was_taken_out_of_the_settings_goes_to_the_fallback(
+def test_a_channel_that_only_another_watchdog_knows_is_left_to_it_for_a_while_and_then_goes_to_the_fallback(
     store: Backend, clock: Any, scribe: Any, receiver: Any
 ) -> None:
     scribe.ran("r1")
     both = settings(rule(to=("gone",), fallback="ops"), gone=hook(receiver), ops=hook(receiver))
     notify.collect(store, clock, both)
-    watch(store, clock, settings(rule(), ops=hook(receiver)))
+    mine = settings(rule(), ops=hook(receiver))
+    watch(store, clock, mine)
+    assert receiver.requests == []
+    clock.now += 600
+    watch(store, clock, mine)
     assert receiver.keys == ["r1:failed"]
     assert "there is no channel gone" in receiver.taken[0]["body"]
 
