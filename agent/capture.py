@@ -75,6 +75,13 @@ def get_run_logger(name: str = "holter.run") -> logging.Logger:
     return logger
 
 
+def has_run_handler(name: str) -> bool:
+    """Whether the logger of this name came from `get_run_logger`, so that its records are kept already."""
+    import logging
+
+    return _RunHandler is not None and any(isinstance(h, _RunHandler) for h in logging.getLogger(name).handlers)
+
+
 def _handler_class() -> type[logging.Handler]:
     global _RunHandler
     if _RunHandler is None:

@@ -42,6 +42,8 @@ def begin(spec: Spec, args: Args, kwargs: Kwargs) -> ActiveRun:
         run = ActiveRun(spec.kind, spec.name, parent)
     if spec.log_prints is not None:
         run.log_prints = spec.log_prints
+    if spec.log_records is not None:
+        run.log_records = spec.log_records
     return run
 
 
@@ -62,6 +64,16 @@ def running(spec: Spec, run: ActiveRun) -> None:
     if run.state == "PENDING":
         run.try_again(1)
     call_hooks(spec, "on_running", run)
+
+
+def listen(run: ActiveRun, stack: Any) -> None:
+    """Keep what the run prints and logs, for as long as `stack` is open."""
+    if run.log_prints:
+        stack.enter_context(prints())
+    if run.log_records:
+        from .logcapture import records
+
+        stack.enter_context(records())
 
 
 def again(spec: Spec, run: ActiveRun, error: BaseException) -> float | None:
@@ -146,8 +158,7 @@ def drive_plain(spec: Spec) -> Callable[..., Any]:
 
 def _attempts(spec: Spec, run: ActiveRun, args: Args, kwargs: Kwargs) -> Any:
     with ExitStack() as stack:
-        if run.log_prints:
-            stack.enter_context(prints())
+        listen(run, stack)
         if spec.limit is not None:
             stack.enter_context(_slot(spec))
         running(spec, run)
@@ -215,8 +226,7 @@ async def _async_attempts(spec: Spec, run: ActiveRun, args: Args, kwargs: Kwargs
     from contextlib import AsyncExitStack
 
     async with AsyncExitStack() as stack:
-        if run.log_prints:
-            stack.enter_context(prints())
+        listen(run, stack)
         if spec.limit is not None:
             await _async_slot(spec, stack)
         running(spec, run)
@@ -267,7 +277,9 @@ def drive_generator(spec: Spec) -> Callable[..., Generator[Any, Any, Any]]:
         run = begin(spec, args, kwargs)
         inner = spec.fn(*args, **kwargs)
         step, value = inner.send, None
+        listening = ExitStack()
         try:
+            listen(run, listening)
             running(spec, run)
             while True:
                 mark = _current.set(run)  # only while the body executes: between steps the context is the consumer's
@@ -288,6 +300,8 @@ def drive_generator(spec: Spec) -> Callable[..., Generator[Any, Any, Any]]:
         except BaseException as error:
             end_badly(spec, run, error)
             raise
+        finally:
+            listening.close()
 
     return call
 
@@ -297,7 +311,9 @@ def drive_async_generator(spec: Spec) -> Callable[..., AsyncGenerator[Any, Any]]
         run = begin(spec, args, kwargs)
         inner = spec.fn(*args, **kwargs)
         step, value = inner.asend, None
+        listening = ExitStack()
         try:
+            listen(run, listening)
             running(spec, run)
             while True:
                 mark = _current.set(run)
@@ -318,6 +334,8 @@ def drive_async_generator(spec: Spec) -> Callable[..., AsyncGenerator[Any, Any]]
         except BaseException as error:
             end_badly(spec, run, error)
             raise
+        finally:
+            listening.close()
 
     return call
 

@@ -69,6 +69,8 @@ def flow(fn: Any = None, /, **options: Any) -> Any:
     * `timeout_seconds` for each attempt: raises `RunTimeout` (a TimeoutError), state TIMED_OUT. Code that never
       comes back from C cannot be interrupted from inside its own process.
     * `log_prints`: keep printed lines with the run; tasks and subflows inherit it unless they say otherwise.
+    * `log_records`: keep the records of the standard `logging` and of loguru with the run, in order with its prints;
+      inherited likewise. Handlers, levels and formatters stay as they are.
     * `on_running`, `on_completion`, `on_failure`, `on_cancellation`: lists of functions that take the run. An error in
       one of them is reported once and changes nothing. They run in this process: no hook runs after a `kill -9`,
       alerts do that.

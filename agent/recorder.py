@@ -121,6 +121,7 @@ class ActiveRun:
     id: str
     parent_id: str | None
     log_prints: bool
+    log_records: bool
     _tree: _Tree
     _cpu = 0.0
     _progress_at = 0.0
@@ -131,6 +132,7 @@ class ActiveRun:
         if parent is not None:
             self.parent_id = parent.id
             self.log_prints = parent.log_prints
+            self.log_records = parent.log_records
             self._tree = tree = parent._tree
             tree.count = number = tree.count + 1
             self.id = f"{tree.root_id}.{_process.prefix or tree.prefix}{number}"
@@ -139,7 +141,7 @@ class ActiveRun:
         self._began = perf_counter_ns()
 
     def _become_root(self) -> None:
-        self.log_prints = False
+        self.log_prints = self.log_records = False
         self.parent_id = outer = _process.outer or None
         self._cpu = process_time()
         if outer is None:

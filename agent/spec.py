@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         retry_condition_fn: Callable[[BaseException], bool] | None
         timeout_seconds: float | None
         log_prints: bool | None
+        log_records: bool | None
         flow_run_name: str | Callable[[], str] | None
         task_run_name: str | Callable[[], str] | None
         on_running: Sequence[Hook]
@@ -55,7 +56,7 @@ _HOOKS = ("on_running", "on_completion", "on_failure", "on_cancellation")
 _DURATIONS = ("grace", "max_duration", "min_duration", "stall_after")
 _KNOWN = frozenset(
     "name description version tags retries retry_delay_seconds retry_jitter_factor retry_condition_fn timeout_seconds "
-    "log_prints flow_run_name task_run_name schedule timezone limit on_busy".split()
+    "log_prints log_records flow_run_name task_run_name schedule timezone limit on_busy".split()
 ).union(_HOOKS, _DURATIONS)
 
 
@@ -70,6 +71,7 @@ class Spec:
         "kind",
         "limit",
         "log_prints",
+        "log_records",
         "name",
         "names",
         "on_busy",
@@ -101,6 +103,7 @@ class Spec:
         )
         self.timeout = _positive(options.get("timeout_seconds"), "timeout_seconds")
         self.log_prints = options.get("log_prints")
+        self.log_records = options.get("log_records")
         given: dict[str, Any] = dict(options)
         self.run_name: str | Callable[[], str] | None = given.get(f"{kind}_run_name")
         self.hooks: dict[str, tuple[Hook, ...]] = {name: tuple(given.get(name) or ()) for name in _HOOKS}
@@ -117,6 +120,7 @@ class Spec:
             self.policy.retries
             or self.timeout
             or self.log_prints is not None
+            or self.log_records is not None
             or self.limit
             or any(self.hooks.values())
         )
