@@ -1,0 +1,238 @@
+"""`holter doctor`: is everything here that recording, watching and alerting need? Each finding says what to do about it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+from attrs import frozen
+
+from ..backends.base import Backend
+from ..backends.clock import SYSTEM, Clock
+from ..backends.errors import ChannelError, HolterError, SettingsError
+from ..backends.records import Json, RunQuery
+from ..backends.urls import open_backend, redacted
+from . import identity
+from .settings import Settings, load
+from .watchdog import outbox, pulse
+from .watchdog.adopt import Adopted, catch_up
+from .watchdog.channels import open_channel
+
+ROOM = 200 * 2**20  # bytes that a disk should have free
+AHEAD = 60.0  # seconds that a record may be ahead of this clock
+NETWORK = frozenset(
+    [
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb3",
+        "smbfs",
+        "ncpfs",
+        "afs",
+        "ceph",
+        "lustre",
+        "gpfs",
+        "beegfs",
+        "glusterfs",
+        "fuse.sshfs",
+        "fuse.glusterfs",
+    ]
+)
+
+
+@frozen
+class Finding:
+    """`level` is `ok`, `warn` or `fail`; `todo` is what to type or change, "" where nothing is to be done."""
+
+    level: str
+    about: str
+    detail: str
+    todo: str = ""
+
+    def to_json(self) -> Json:
+        return {"level": self.level, "about": self.about, "detail": self.detail, "todo": self.todo}
+
+
+def examine(clock: Clock = SYSTEM) -> Iterator[Finding]:
+    """Every finding, in the order in which one thing needs the other. Raises nothing that is Holter's or the system's."""
+    yield from _python()
+    try:
+        settings = load()
+    except SettingsError as error:
+        yield Finding(
+            "fail", "settings", error.message, error.hint or "correct the file; jobs go on with defaults"
+        )
+        return
+    yield from _home(settings.home)
+    yield from _settings(settings)
+    try:
+        backend = open_backend(settings.backend, settings.home, clock=clock, timeout=5.0)
+    except HolterError as error:
+        yield Finding(
+            "fail", "backend", error.message, error.hint or "jobs go on; their records wait in journals"
+        )
+        return
+    try:
+        for look in (_store, _journals, _watchdog, _channels, _clock):
+            yield from _guarded(look, settings, backend, clock)
+    finally:
+        backend.close()
+
+
+Look = Callable[[Settings, Backend, Clock], Iterator[Finding]]
+
+
+def _guarded(look: Look, settings: Settings, backend: Backend, clock: Clock) -> Iterator[Finding]:
+    about = look.__name__.strip("_")
+    try:
+        yield from look(settings, backend, clock)
+    except HolterError as error:
+        yield Finding("fail", about, error.message, error.hint or "try again; if it stays, restore the store")
+    except OSError as error:
+        yield Finding("fail", about, str(error), "look at the path and its permissions")
+
+
+def _python() -> Iterator[Finding]:
+    from .. import __version__
+
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield Finding("ok", "holter", f"{__version__} on Python {version}, SQLite {sqlite3.sqlite_version}")
+
+
+def _home(home: str) -> Iterator[Finding]:
+    todo = "set HOLTER_HOME to a folder that you may write"
+    if not os.path.exists(home):
+        yield Finding(
+            "warn", "home", f"{home} does not exist yet", "the first recorded run makes it, or `holter init`"
+        )
+        return
+    if not os.path.isdir(home) or not os.access(home, os.R_OK | os.W_OK | os.X_OK):
+        yield Finding("fail", "home", f"{home} is no folder that this user may write", todo)
+        return
+    mode = stat.S_IMODE(os.stat(home).st_mode)
+    if mode & 0o077:
+        yield Finding("warn", "home", f"{home} is open to others (mode {mode:o})", f"chmod 700 {home}")
+    else:
+        yield Finding("ok", "home", f"{home} (mode {mode:o})")
+    yield _file_system(home)
+    free = shutil.disk_usage(home).free
+    detail = f"{free / 2**30:.1f} GiB free"
+    if free < ROOM:
+        yield Finding(
+            "warn", "disk", detail, "make room: a full disk loses log lines; `holter prune` forgets old runs"
+        )
+    else:
+        yield Finding("ok", "disk", detail)
+
+
+def _file_system(home: str) -> Finding:
+    kind = file_system(home)
+    if kind in NETWORK:
+        todo = "move HOLTER_HOME to a local disk: locks of a network file system prove nothing"
+        return Finding("warn", "file system", f"{home} is on a network file system ({kind})", todo)
+    return Finding("ok", "file system", kind or "unknown to this system")
+
+
+def file_system(path: str) -> str:
+    """The type of the file system that `path` is on, as Linux names it; "" where it cannot be told."""
+    best, kind = "", ""
+    try:
+        with open("/proc/self/mounts", encoding="utf-8", errors="replace") as file:
+            mounts = [row.split() for row in file]
+    except OSError:
+        return ""
+    real = os.path.realpath(path) + "/"
+    for _, point, found, *_ in mounts:
+        point = point.replace("\\040", " ")
+        if real.startswith(point.rstrip("/") + "/") and len(point) >= len(best):
+            best, kind = point, found
+    return kind
+
+
+def _settings(settings: Settings) -> Iterator[Finding]:
+    if settings.config is None:
+        yield Finding("ok", "settings", "defaults (no holter.yaml)", "`holter init` writes one to start from")
+        return
+    mode = stat.S_IMODE(os.stat(settings.config).st_mode)
+    if mode & 0o077 and settings.channels:
+        todo = f"chmod 600 {settings.config}: channels hold tokens"
+        yield Finding("warn", "settings", f"{settings.config} can be read by others (mode {mode:o})", todo)
+    else:
+        yield Finding("ok", "settings", settings.config)
+
+
+def _store(settings: Settings, backend: Backend, clock: Clock) -> Iterator[Finding]:
+    said = backend.check()
+    level, todo = (
+        ("ok", "") if said["ok"] else ("fail", "restore the store from a backup; journals keep what is new")
+    )
+    yield Finding(level, "backend", f"{redacted(settings.backend)}: {said['detail']}", todo)
+
+
+def _journals(settings: Settings, backend: Backend, clock: Clock) -> Iterator[Finding]:
+    found: Adopted = catch_up(settings.home, backend, clock)
+    if found.damaged:
+        todo = f"look into {settings.home}/journals: a journal without a readable first line is not Holter's"
+        yield Finding("warn", "journals", f"{found.damaged} cannot be read", todo)
+    if found.waiting:
+        todo = "they go out when the backend is the one that they were written for (or on the host that wrote them)"
+        yield Finding("warn", "journals", f"{found.waiting} wait for another store or another host", todo)
+    if not found.damaged and not found.waiting:
+        yield Finding("ok", "journals", f"{len(found.live)} of live processes, none waits")
+
+
+def _watchdog(settings: Settings, backend: Backend, clock: Clock) -> Iterator[Finding]:
+    warning = pulse.warning(backend, clock.wall())
+    if warning is not None:
+        yield Finding(
+            "warn", "watchdog", warning.partition(": ")[0], "start one: `holter watch` (or --once from cron)"
+        )
+        return
+    last = pulse.latest(backend) or {}
+    yield Finding(
+        "ok", "watchdog", f"pid {last['pid']} on {last['host']}, {clock.wall() - last['at']:.0f} s ago"
+    )
+
+
+def _channels(settings: Settings, backend: Backend, clock: Clock) -> Iterator[Finding]:
+    if not settings.channels:
+        yield Finding(
+            "warn",
+            "channels",
+            "none, so nobody is told of anything",
+            "add one under `channels:` in holter.yaml",
+        )
+    for name, channel in settings.channels.items():
+        try:
+            open_channel(channel)
+        except ChannelError as error:
+            yield Finding(
+                "fail", "channels", f"{name}: {error.message}", error.hint or "correct it in holter.yaml"
+            )
+        else:
+            yield Finding(
+                "ok", "channels", f"{name} ({channel.kind})", f"`holter alerts test {name}` tries it"
+            )
+    for broken in outbox.broken_channels(backend):
+        detail = f"{broken['channel']} fails since {broken['failing_since']}: {broken['last_error']}"
+        yield Finding("fail", "channels", detail, f"holter alerts test {broken['channel']}")
+
+
+def _clock(settings: Settings, backend: Backend, clock: Clock) -> Iterator[Finding]:
+    now = clock.wall()
+    newest = backend.runs(RunQuery(limit=1))
+    ahead = newest[0].created_at - now if newest else 0.0
+    offset = time.strftime("%z", time.localtime(now))
+    detail = f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(now))} {time.tzname[0]} (UTC{offset}), boot {identity.boot_id()[:8] or '?'}"
+    if ahead > AHEAD:
+        todo = "set the clocks of both hosts by NTP"
+        yield Finding(
+            "warn", "clock", f"{detail}; a run of {newest[0].host} is {ahead:.0f} s ahead of it", todo
+        )
+    else:
+        yield Finding("ok", "clock", detail)

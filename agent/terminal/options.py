@@ -1,0 +1,32 @@
+"""Options and arguments that several verbs share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg]  # generic only in recent versions of click
+    """`90s`, `15m`, `24h`, `7d`, as seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        from ...backends.schedule import parse_duration
+
+        return parse_duration(value)
+
+
+class AnyCase(click.Choice[str]):
+    """One of a few words, in any case; the word as it is spelled here."""
+
+    def __init__(self, *words: str) -> None:
+        super().__init__(words, case_sensitive=False)
+
+
+DURATION = Duration()
+RUN_HELP = "RUN is an id, the beginning of one, `last`, or `last:JOB`."
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+run_argument = click.argument("run", metavar="RUN")

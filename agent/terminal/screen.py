@@ -1,0 +1,91 @@
+"""The way out: JSON, plain text, tables. Colours only on a terminal, and only where NO_COLOR does not forbid them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_CODES = {"dim": "2", "bold": "1", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+UNBOUNDED = 100_000  # columns of a pipe
+EMPTY = "Nothing is recorded yet. Put @flow above a function, or type `holter run -- echo hello`; `holter demo` shows it all."
+
+
+def say(message: str) -> None:
+    """One line on stderr, as from every verb."""
+    sys.stderr.write(f"holter: {message}\n")
+
+
+def hint(message: str) -> None:
+    """What to type, where there is nothing to show; on stderr, so that a pipe gets nothing."""
+    sys.stderr.write(f"{message}\n")
+
+
+def as_json(value: Any, indent: int | None = 2) -> None:
+    """`value` as ASCII JSON, and nothing else, on stdout. `indent` None: in one line, at once."""
+    from json import dumps
+
+    sys.stdout.write(dumps(value, indent=indent, default=str) + "\n")
+    if indent is None:
+        sys.stdout.flush()
+
+
+def speak() -> None:
+    """Let the watchdog's log appear on stderr; without the values of variables, which may be secret."""
+    from loguru import logger
+
+    logger.remove()
+    logger.add(
+        sys.stderr, format="{time:YYYY-MM-DD HH:mm:ss} {level: <7} {message}", level="INFO", diagnose=False
+    )
+    logger.enable("holter")
+
+
+def colours() -> bool:
+    """Whether stdout takes colours."""
+    return (
+        sys.stdout.isatty()
+        and "NO_COLOR" not in os.environ
+        and os.environ.get("TERM") not in ("dumb", "unknown")
+    )
+
+
+def paint(text: str, colour: str) -> str:
+    """The text in a colour, for lines that are too many for rich. `text` is clean and `colours()` was asked."""
+    return f"\x1b[{_CODES[colour]}m{text}\x1b[0m"
+
+
+def show(*parts: RenderableType) -> None:
+    """Print rich's tables and texts. In a pipe there is no width to fit: nothing is cut, nothing is padded."""
+    from rich.console import Console
+
+    if sys.stdout.isatty():
+        console = Console(highlight=False, markup=False, emoji=False)
+        for part in parts:
+            console.print(part)
+        return
+    console = Console(highlight=False, markup=False, emoji=False, color_system=None, width=UNBOUNDED)
+    with console.capture() as caught:
+        for part in parts:
+            console.print(part)
+    sys.stdout.write("".join(f"{row.rstrip()}\n" for row in caught.get().splitlines()))
+
+
+@contextmanager
+def busy(what: str, worth: bool = True) -> Iterator[None]:
+    """A spinner on stderr while something takes its time. `worth` False, or no terminal: nothing."""
+    if not worth or not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        progress.add_task(what, total=None)
+        yield

@@ -1,0 +1,44 @@
+"""`holter alerts test`: one whole test alert through a channel, now, past the outbox."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+
+from attrs import frozen
+
+from ..backends.clock import SYSTEM, Clock
+from ..backends.errors import ChannelError, SettingsError
+from .settings import Channel
+from .watchdog.channels import open_channel
+from .watchdog.message import test_alert
+
+TIMEOUT = 15.0  # seconds for one channel
+
+
+@frozen
+class Tried:
+    """A channel, and why it did not take the alert (None: it did)."""
+
+    channel: str
+    error: ChannelError | None
+
+
+def trial(channels: Mapping[str, Channel], only: str | None = None, clock: Clock = SYSTEM) -> Iterator[Tried]:
+    """Send a test alert through each channel, or through `only`. Raises SettingsError where there is none such."""
+    if not channels:
+        raise SettingsError(
+            "no channel is configured", path="channels", hint="add one under `channels:` in holter.yaml"
+        )
+    if only is not None and only not in channels:
+        near = get_close_matches(only, list(channels), n=1) or sorted(channels)
+        raise SettingsError(f"no channel {only!r}", path="channels", hint=f"there is {', '.join(near)}")
+    return (_try(name, channel, clock) for name, channel in channels.items() if only in (None, name))
+
+
+def _try(name: str, channel: Channel, clock: Clock) -> Tried:
+    try:
+        open_channel(channel).send(test_alert(name, clock.wall()), TIMEOUT)
+    except ChannelError as error:
+        return Tried(name, error)
+    return Tried(name, None)

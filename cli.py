@@ -1,0 +1,219 @@
+"""The command line, top floor: parse, call, print. What a verb needs is imported inside it: `holter` has to start fast."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import click
+
+from . import __version__
+from .agent.terminal import reading, screen
+from .agent.terminal.alerting import alerts
+from .agent.terminal.options import DURATION, RUN_HELP, AnyCase, as_json, run_argument
+from .backends.errors import HolterError
+from .backends.fold import ENDINGS
+
+SIGPIPE, SIGINT = 128 + 13, 128 + 2  # exit codes, as a shell counts them
+
+
+class Verbs(click.Group):
+    """A verb answers with its exit code (None: 0). Errors are one line on stderr and 1, or 2 where the input is bad."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        extra["standalone_mode"] = False
+        if hasattr(sys.stdout, "reconfigure"):  # a terminal that cannot show a sign shows "?"
+            sys.stdout.reconfigure(errors="replace")
+        try:
+            code = super().main(*args, **extra)
+        except click.Abort:
+            code = SIGINT
+        except click.ClickException as error:
+            screen.say(_usage(error))
+            code = error.exit_code
+        except HolterError as error:
+            screen.say(str(error))
+            code = 2 if isinstance(error, ValueError | LookupError) else 1
+        except OSError as error:
+            screen.say(f"{error.strerror}: {error.filename}" if error.filename else str(error))
+            code = 1
+        sys.exit(code if isinstance(code, int) else 0)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            code = super().invoke(ctx)
+            sys.stdout.flush()
+            return code
+        except (
+            BrokenPipeError
+        ):  # `holter runs | head`: what is left in the buffer must not be tried again at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return SIGPIPE
+        except KeyboardInterrupt:
+            return SIGINT
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)  # in the order in which one meets them
+
+
+def _usage(error: click.ClickException) -> str:
+    message = " ".join(error.format_message().split()).rstrip(".")
+    context = getattr(error, "ctx", None)
+    return f"{message} (`{context.command_path} --help` says more)" if context else message
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, message="holter %(version)s")
+def cli() -> None:
+    """Records every run of your scripts, notices every death, tells you. No server.
+
+    `holter run -- CMD` or `@flow` records, `holter runs` shows, `holter watch` alerts.
+    """
+
+
+@cli.command()
+def init() -> None:
+    """Write a holter.yaml with every setting explained."""
+    from .agent.knobs import home
+    from .agent.settings import TEMPLATE
+
+    path = os.environ.get("HOLTER_CONFIG") or f"{home()}/holter.yaml"
+    os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
+    try:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(TEMPLATE)
+    except FileExistsError:
+        raise HolterError(f"{path} exists and was left as it is", hint="edit it, or move it away") from None
+    click.echo(f"Wrote {path}\nNext: edit it, then `holter doctor`, `holter alerts test` and `holter watch`.")
+
+
+@cli.command(context_settings={"allow_interspersed_args": False})
+@click.option("--name", metavar="JOB", help="The job's name (else the command and its first arguments).")
+@click.option("--retries", type=click.IntRange(0), default=0, metavar="N", help="Try so many more times.")
+@click.option(
+    "--retry-delay", type=DURATION, default="0s", metavar="10s", help="Wait so long before each of them."
+)
+@click.option(
+    "--retry-on", default="any", metavar="WORDS", help="After what: crash, exit, exit:N, timeout, any."
+)
+@click.option(
+    "--timeout", type=DURATION, metavar="1h", help="End it, and all that it started, after so long."
+)
+@click.option("--limit", metavar="NAME[:N]", help="Hold a slot of this limit, one of N, while it runs.")
+@click.option(
+    "--on-busy",
+    type=AnyCase("wait", "skip", "fail"),
+    default="wait",
+    help="What to do while no slot is free.",
+)
+@click.option("--tag", "tags", multiple=True, help="Tag the run; may be given again.")
+@click.option("--env-file", metavar="FILE", help="Lines of KEY=VALUE for the command's environment.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD [ARG]...")
+def run(command: tuple[str, ...], retry_on: str, **options: Any) -> int:
+    """Run a command and record it; exit with its code."""
+    from .agent.command import parse_retry_on, run_command
+
+    return run_command(list(command), retry_on=parse_retry_on(retry_on), **options)
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="One pass, then exit; for hosts where cron is all there is.")
+def watch(once: bool) -> int:
+    """Watch: notice deaths, judge live runs, send alerts."""
+    from .agent.settings import load
+    from .agent.watchdog.daemon import watch as go
+
+    settings = load()
+    screen.speak()
+    return go(settings, once=once)
+
+
+@click.command(epilog=RUN_HELP)
+@run_argument
+@click.argument("state", type=AnyCase(*ENDINGS))
+@click.option("--reason", metavar="TEXT", default="", help="Why; it is recorded with your name.")
+def mark(run: str, state: str, reason: str) -> None:
+    """Say by hand how a run ended that cannot say so itself."""
+    from .agent.lookup import find_run
+    from .agent.marking import mark as judge
+    from .agent.terminal.desk import opened
+
+    with opened() as desk:
+        desk.refresh()
+        settings = desk.settings
+        found = find_run(desk.backend, run)
+        marked = judge(desk.backend, settings.home, settings.project, found, state, reason)
+    inside = f", and so are {len(marked) - 1} runs inside it" if marked[1:] else ""
+    click.echo(f"{marked[0].id} is {marked[0].state}{inside}")
+
+
+@click.command()
+@click.option(
+    "--days",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Forget runs older than this, not as the settings say.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say how many that would be.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def prune(days: int | None, dry_run: bool, yes: bool) -> None:
+    """Forget old runs and lines, as the retention settings say."""
+    from attrs import evolve
+
+    from .agent.reports import forecast
+    from .agent.terminal.desk import opened
+    from .agent.watchdog.daemon import retention_of
+
+    if not (dry_run or yes or sys.stdin.isatty()):
+        raise click.UsageError("prune asks first, and nobody is there to answer: give --yes or --dry-run")
+    with opened() as desk:
+        desk.refresh()
+        kept = desk.settings.retention
+        if days is not None:
+            kept = evolve(kept, days=days, logs_days=min(days, kept.logs_days))
+        retention = retention_of(evolve(desk.settings, retention=kept), desk.now)
+        click.echo(
+            f"{forecast(desk.backend, retention):,} runs older than {kept.days:g} days, with all inside them, "
+            f"and lines older than {kept.logs_days:g} days"
+        )
+        if dry_run or not (yes or click.confirm("Forget them?")):
+            return
+        with screen.busy("Forgetting"):
+            gone = desk.backend.prune(retention)
+    click.echo(f"Forgot {gone.runs:,} runs (their tasks counted) and {gone.logs:,} lines.")
+
+
+@click.command()
+@as_json
+def doctor(as_json: bool) -> int:
+    """Check this installation, and say what to do about each fault."""
+    from .agent.doctor import examine
+
+    findings = list(examine())
+    if as_json:
+        screen.as_json([finding.to_json() for finding in findings])
+    else:
+        from .agent.terminal.tables import finding_text
+
+        screen.show(*map(finding_text, findings))
+    return 1 if any(finding.level == "fail" for finding in findings) else 0
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the script that completes holter's words in your shell."""
+    from click.shell_completion import get_completion_class
+
+    if made := get_completion_class(shell):
+        click.echo(made(cli, {}, "holter", "_HOLTER_COMPLETE").source())
+
+
+for _verb in (*reading.VERBS, watch, alerts, mark, prune, doctor, completion):
+    cli.add_command(_verb)
+
+
+def main() -> None:
+    """The console script `holter`."""
+    cli(prog_name="holter")
