@@ -90,7 +90,8 @@ def clean(text: str) -> str:
 
 def _environment_secrets() -> tuple[str, ...]:
     known = (*os.environ.items(), *_learned.items())
-    found = {value for name, value in known if len(value) >= _SHORTEST and is_secret(name)}
+    named = [(name, value) for name, value in known if name not in ("PWD", "OLDPWD")]  # folders, not passwords
+    found = {value for name, value in named if len(value) >= _SHORTEST and is_secret(name)}
     lines = {line for value in found for line in value.splitlines() if len(line) >= _SHORTEST}
     return tuple(sorted(found | lines, key=len, reverse=True))
 
