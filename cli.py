@@ -194,9 +194,9 @@ def doctor(as_json: bool) -> int:
     if as_json:
         screen.as_json([finding.to_json() for finding in findings])
     else:
-        from .agent.terminal.tables import finding_text
+        from .agent.terminal.tables import findings_table
 
-        screen.show(*map(finding_text, findings))
+        screen.show(findings_table(findings))
     return 1 if any(finding.level == "fail" for finding in findings) else 0
 
 

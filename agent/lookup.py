@@ -29,7 +29,7 @@ def find_run(backend: Backend, text: str) -> Run:
     if not found:
         raise RunNotFound(f"no run {text!r}", hint="`holter runs` lists their ids; `last` is the newest one")
     more = ", ..." if len(found) > SHOWN else ""
-    names = ", ".join(f"{run.id} {run.name}" for run in found[:SHOWN])
+    names = ", ".join(f"{run.id} {run.name[:30]}" for run in found[:SHOWN])
     raise AmbiguousRun(f"{text!r} is the beginning of several runs", hint=f"say more of it: {names}{more}")
 
 

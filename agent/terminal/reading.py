@@ -67,7 +67,7 @@ def runs(since: float | None, limit: int, as_json: bool, **asked: Any) -> None:
 @run_argument
 @as_json
 def show(run: str, as_json: bool) -> None:
-    """Show one run whole: parameters, attempts, error, steps, last lines."""
+    """Show one run whole: what it got, did and said, and why it ended."""
     from ...backends.records import LogQuery
     from ..lookup import descendants, find_run, nested
     from .desk import reading
@@ -182,7 +182,7 @@ def status(job: str | None, since: float, as_json: bool) -> int:
 @click.argument("limit", required=False)
 @as_json
 def slots(limit: str | None, as_json: bool) -> None:
-    """Show who holds and who waits for each limit, or for LIMIT."""
+    """Show who holds and who waits for each limit (or just LIMIT)."""
     from ..occupancy import occupancy
     from .desk import reading
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from .text import line
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -17,8 +19,8 @@ EMPTY = "Nothing is recorded yet. Put @flow above a function, or type `holter ru
 
 
 def say(message: str) -> None:
-    """One line on stderr, as from every verb."""
-    sys.stderr.write(f"holter: {message}\n")
+    """One line on stderr, as from every verb. The message may name what was recorded."""
+    sys.stderr.write(f"holter: {line(message)}\n")
 
 
 def hint(message: str) -> None:

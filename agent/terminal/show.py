@@ -7,11 +7,13 @@ from json import dumps
 from typing import Any
 
 from rich.console import RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from ...backends.records import Json, Log, Run
 from ..lookup import children_of
-from .tables import far, grid, lasting, state_text
+from .grid import Grid
+from .tables import far, lasting, state_text
 from .text import NOTHING, clean, error_line, line, moment, size, stamp, took
 
 STEPS = 60  # lines of the tree of tasks; the rest is counted
@@ -56,13 +58,13 @@ def _title(run: Run, now: float) -> Text:
 
 
 def _facts(run: Run, now: float) -> RenderableType:
-    table = grid("", "", whole=("",))
-    table.show_header = False
+    """Names and values; a long value goes on under itself."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for name, value in _fact_pairs(run, now):
         if value:
-            table.add_row(Text(f"  {name}", "dim"), Text(value, overflow="fold", no_wrap=False))
-    table.columns[1].no_wrap = False
-    table.columns[1].overflow = "fold"
+            table.add_row(Text(f"  {name}", "dim"), Text(value))
     return table
 
 
@@ -70,7 +72,7 @@ def _fact_pairs(run: Run, now: float) -> Iterator[tuple[str, str]]:
     yield "run", run.id
     yield "part of", line(run.parent_id or "")
     yield "what", f"{line(run.kind)} in project {line(run.project)}"
-    yield "why", line(run.reason or "")
+    yield "why", "" if run.error else line(run.reason or "")
     yield "exit", _exit(run)
     yield (
         "started",
@@ -135,11 +137,11 @@ def _value(value: Any) -> str:
 
 
 def _attempts(run: Run, now: float) -> RenderableType:
-    table = grid("  #", "STARTED", "TOOK", "THEN", "ERROR", right=("TOOK",), whole=("  #", "STARTED", "THEN"))
+    table = Grid("  #", "STARTED", "TOOK", "THEN", "ERROR", right=("TOOK",), elastic={"ERROR": 10})
     for each in run.attempts:
         began, ended = each["started_at"], each["ended_at"]
         delay = each.get("delay_seconds")
-        table.add_row(
+        table.add(
             Text(f"  {each['attempt']}"),
             Text(moment(began, now)),
             Text(took(ended - began if began and ended else None)),
@@ -165,14 +167,13 @@ def _steps(run: Run, family: Sequence[Run], now: float) -> RenderableType:
     """The tree of descendants, in the order in which they started; troubled ones stay when it has to be cut."""
     rows = list(_walk(run, family))
     kept = rows if len(rows) <= STEPS else [row for row in rows if not row[1].well][:STEPS] or rows[:STEPS]
-    table = grid("", "", "", "", whole=("",))
-    table.show_header = False
+    table = Grid("what", "state", "took", "id", right=("took",), elastic={"what": 10}, header=False)
     for indent, each in kept:
         name = Text.assemble(f"  {indent}", (line(each.run_name or each.name), "bold"))
-        cells = Text(took(lasting(each, now)), justify="right"), Text(each.id, "dim")
-        table.add_row(name, state_text(each.state, each.conditions), *cells)
+        lasted = Text(took(lasting(each, now)))
+        table.add(name, state_text(each.state, each.conditions), lasted, Text(line(each.id), "dim"))
     if len(kept) < len(rows):
-        table.add_row(Text(f"  ... and {len(rows) - len(kept):,} more", "dim"))
+        table.add(Text(f"  ... and {len(rows) - len(kept):,} more", "dim"))
     return table
 
 

@@ -11,6 +11,7 @@ from rich.text import Text
 from ...backends.records import Json, Run
 from ..occupancy import Occupancy
 from ..reports import JobReport, JobStatus, Report
+from .grid import Grid
 from .text import NOTHING, error_line, line, moment, share, stamp, took, unix
 
 if TYPE_CHECKING:
@@ -38,27 +39,12 @@ def state_text(state: str, conditions: Iterable[str] = ()) -> Text:
     return Text(f"{sign} {line(state)}", style)
 
 
-def grid(*columns: str, right: Sequence[str] = (), whole: Sequence[str] = ()) -> Table:
-    """An empty table. Columns in `right` are aligned to the right; those in `whole` are never cut."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for name in columns:
-        keep = name in whole or name in right
-        table.add_column(
-            name,
-            justify="right" if name in right else "left",
-            no_wrap=True,
-            overflow="ellipsis",
-            min_width=None if keep else 8,
-        )
-    return table
-
-
-def runs_table(runs: Sequence[Run], now: float) -> Table:
+def runs_table(runs: Sequence[Run], now: float) -> Grid:
     notes = [note(run) for run in runs]
     columns = ["ID", "JOB", "STATE", "STARTED", "TOOK", *(["NOTE"] if any(notes) else [])]
-    table = grid(*columns, right=("TOOK",), whole=("ID", "STATE", "STARTED"))
+    table = Grid(*columns, right=("TOOK",), elastic={"JOB": 14, "NOTE": 12})
     for run, said in zip(runs, notes):
-        table.add_row(
+        table.add(
             Text(line(run.id)),
             Text(line(run.name), "bold"),
             state_text(run.state, run.conditions),
@@ -103,14 +89,14 @@ def _number(value: Any) -> str:
     return f"{value:,.10g}" if isinstance(value, int | float) else line(value)
 
 
-def status_table(jobs: Sequence[JobStatus], now: float) -> Table:
+def status_table(jobs: Sequence[JobStatus], now: float) -> Grid:
     scheduled = any(job.schedule for job in jobs)
     columns = ["JOB", "STATUS", "LAST RUN", "TOOK", *(["NEXT"] if scheduled else []), "WHAT IS WRONG"]
-    table = grid(*columns, right=("TOOK",), whole=("STATUS", "LAST RUN", "NEXT"))
+    table = Grid(*columns, right=("TOOK",), elastic={"JOB": 16, "WHAT IS WRONG": 16})
     for job in jobs:
         last = job.record.last
         problems = job.verdict.problems
-        table.add_row(
+        table.add(
             Text(job_name(job.record.project, job.record.name), "bold"),
             Text("✔ well", "green") if job.well else Text(f"✘ {problems[0].event}", "red"),
             Text(moment(last.created_at if last else None, now)),
@@ -129,14 +115,14 @@ def job_name(project: str, name: str) -> str:
     return line(name if project == "default" else f"{project}/{name}")
 
 
-def report_table(found: Report, now: float) -> Table:
+def report_table(found: Report, now: float) -> Grid:
     columns = ["JOB", "RUNS", "ENDINGS", "OK", "KEPT", "P50", "P95", "LATE", "LAST"]
     kept = any(job.completeness is not None for job in found.jobs)
     columns = [name for name in columns if kept or name not in ("KEPT", "LATE")]
-    table = grid(*columns, right=("RUNS", "OK", "KEPT", "P50", "P95", "LATE"), whole=("LAST", "ENDINGS"))
+    table = Grid(*columns, right=("RUNS", "OK", "KEPT", "P50", "P95", "LATE"), elastic={"JOB": 10})
     for job in found.jobs:
         cells = _report_cells(job, now)
-        table.add_row(*(cells[name] for name in columns))
+        table.add(*(cells[name] for name in columns))
     return table
 
 
@@ -162,12 +148,12 @@ def _count(state: str, count: int) -> Text:
     return Text(f"{sign}{count}", style)
 
 
-def alerts_table(alerts: Sequence[Json], now: float) -> Table:
+def alerts_table(alerts: Sequence[Json], now: float) -> Grid:
     errors = any(alert.get("last_error") for alert in alerts)
     columns = ["WHEN", "JOB", "EVENT", "CHANNEL", "STATE", "RUN", *(["ERROR"] if errors else [])]
-    table = grid(*columns, whole=("WHEN", "RUN", "EVENT", "STATE"))
+    table = Grid(*columns, elastic={"ERROR": 10, "JOB": 10, "CHANNEL": 5})
     for alert in alerts:
-        table.add_row(
+        table.add(
             Text(moment(unix(alert["created_at"]), now)),
             Text(line(alert["job"] or ""), "bold"),
             Text(line(alert["event"])),
@@ -189,19 +175,11 @@ def snooze_text(snooze: Json) -> Text:
     )
 
 
-def slots_table(limits: Sequence[Occupancy], now: float) -> Table:
-    table = grid(
-        "LIMIT",
-        "HELD",
-        "",
-        "RUN",
-        "JOB",
-        "HOST",
-        "PID",
-        "AGE",
-        right=("PID", "AGE"),
-        whole=("RUN", "HELD", ""),
-    )
+_SLOTS = ("LIMIT", "HELD", "", "RUN", "JOB", "HOST", "PID", "AGE")
+
+
+def slots_table(limits: Sequence[Occupancy], now: float) -> Grid:
+    table = Grid(*_SLOTS, right=("PID", "AGE"), elastic={"HOST": 5, "JOB": 8, "LIMIT": 8})
     for limit in limits:
         held = Text(f"{len(limit.holders)} of {limit.slots if limit.slots is not None else '?'}")
         head: Sequence[Text] = (Text(line(limit.limit), "bold"), held)
@@ -210,9 +188,9 @@ def slots_table(limits: Sequence[Occupancy], now: float) -> Table:
             *((place, "waits") for place in limit.waiters),
         ]
         if not places:
-            table.add_row(*head, Text("free", "green"))
+            table.add(*head, Text("free", "green"))
         for place, what in places:
-            table.add_row(
+            table.add(
                 *head,
                 Text(what, "cyan" if what == "holds" else "yellow"),
                 Text(line(place.run_id or NOTHING)),
@@ -228,12 +206,16 @@ def slots_table(limits: Sequence[Occupancy], now: float) -> Table:
 _LEVELS = {"ok": ("✔", "green"), "warn": ("!", "yellow"), "fail": ("✘", "red")}
 
 
-def finding_text(finding: Finding) -> Text:
-    """One line of `holter doctor`, and what to do about it beneath it."""
-    sign, style = _LEVELS[finding.level]
-    text = Text.assemble(
-        (f"{sign} {finding.level:<5}", style), (f"{finding.about:<12} ", "bold"), line(finding.detail)
-    )
-    if finding.todo:
-        text.append(f"\n{'':20}{line(finding.todo)}", "cyan" if finding.level != "ok" else "dim")
-    return text
+def findings_table(findings: Iterable[Finding]) -> Table:
+    """The lines of `holter doctor`, what to do about each beneath it."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for finding in findings:
+        sign, style = _LEVELS[finding.level]
+        detail = Text(line(finding.detail))
+        if finding.todo:
+            detail.append(f"\n{line(finding.todo)}", "cyan" if finding.level != "ok" else "dim")
+        table.add_row(Text(f"{sign} {finding.level}", style), Text(finding.about, "bold"), detail)
+    return table

@@ -66,11 +66,11 @@ def unix(text: str) -> float:
 
 
 def took(seconds: float | None) -> str:
-    """A duration in at most seven characters: `4ms`, `3.2s`, `1m 20s`, `2h 05m`, `3d 04h`."""
+    """A duration in at most seven characters: `<1ms`, `4ms`, `3.2s`, `1m 20s`, `2h 05m`, `3d 04h`."""
     if seconds is None:
         return NOTHING
     if seconds < 0.9995:
-        return f"{seconds * 1000:.0f}ms"
+        return f"{seconds * 1000:.0f}ms" if seconds >= 0.0005 else "<1ms"
     if seconds < 59.95:
         return f"{seconds:.1f}s"
     whole = round(seconds)
