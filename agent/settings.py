@@ -56,8 +56,8 @@ class Channel:
     """Where alerts go. `kind` is apprise (`target`: URL), webhook (`target`: URL, `secret` signs) or command."""
 
     kind: str
-    target: str
-    secret: str | None = None
+    target: str = field(repr=False)
+    secret: str | None = field(default=None, repr=False)
 
 
 @frozen

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -29,6 +30,7 @@ from .deaths import Deaths
 from .judgements import Judge
 from .reconcile import Sightings, reconcile
 
+logger.disable("holter")  # quiet where it is embedded, as loguru asks of libraries; `watch` speaks up
 BACK_OFF_AT_MOST = 60.0  # seconds between tries of a step that keeps failing
 TIDY_EVERY = 3600.0
 NOTIFY_EVERY = 0.5  # seconds between looks at the transitions when nothing woke the alerting loop
@@ -192,6 +194,9 @@ def watch(settings: Settings, *, once: bool = False) -> int:
 
     Raises AlreadyWatching where another watchdog of this home runs (`once`: does nothing then, and returns 0).
     """
+    logger.remove()
+    logger.add(sys.stderr, format="{time:YYYY-MM-DD HH:mm:ss} {level: <7} {message}", level="INFO")
+    logger.enable("holter")
     os.makedirs(settings.home, mode=0o700, exist_ok=True)
     lock = FileLock(f"{settings.home}/watchdog.lock", fallback_to_soft=False, thread_local=False)
     try:
