@@ -1,4 +1,4 @@
-"""`with concurrency("database"):` holds slots of named limits for as long as the block lasts, in all processes of this host.
+"""`with concurrency("database"):` holds slots of named limits while the block lasts, among all processes of this host.
 
 How many slots a limit has is a setting (`limits: {database: 3}`). A limit that is not set has one: a mutex.
 """
