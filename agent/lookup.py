@@ -6,9 +6,11 @@ from collections import defaultdict
 
 from ..backends.base import Backend
 from ..backends.errors import AmbiguousRun, RunNotFound
+from ..backends.fold import OPEN
 from ..backends.records import Json, Run, RunQuery
 
 SHOWN = 3  # candidates that an ambiguous prefix names
+STEPS = 500  # live tasks that are looked at for their progress
 
 
 def find_run(backend: Backend, text: str) -> Run:
@@ -40,6 +42,15 @@ def _newest(backend: Backend, job: str | None) -> Run:
     if job is None:
         raise RunNotFound("no run is recorded yet", hint="`holter run -- echo hello` records one")
     raise RunNotFound(f"no run of {job!r}", hint="`holter runs` lists the jobs")
+
+
+def steps_now(backend: Backend, runs: list[Run]) -> dict[str, Run]:
+    """For each live root run among `runs` the step inside it that last told of its progress, by the root's id."""
+    if all(run.ended for run in runs):
+        return {}
+    inside = backend.runs(RunQuery(states=OPEN, kinds=("task",), limit=STEPS))
+    told = [step for step in inside if step.progress]
+    return {step.root_id: step for step in sorted(told, key=lambda step: step.active_at)}
 
 
 def descendants(backend: Backend, run: Run) -> list[Run]:

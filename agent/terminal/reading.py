@@ -45,12 +45,14 @@ of_kind = click.option(
 def runs(since: float | None, limit: int, as_json: bool, **asked: Any) -> None:
     """List what ran, newest first."""
     from ...backends.records import RunQuery
+    from ..lookup import steps_now
     from .desk import reading
 
     with reading() as desk:
         start = None if since is None else desk.now - since
         query = RunQuery(**asked, since=start, limit=limit, roots=not asked["kinds"])
         found = desk.backend.runs(query)
+        steps = {} if as_json else steps_now(desk.backend, found)
     if as_json:
         screen.as_json([run.to_json() for run in found])
     elif not found:
@@ -58,7 +60,7 @@ def runs(since: float | None, limit: int, as_json: bool, **asked: Any) -> None:
     else:
         from .tables import runs_table
 
-        screen.show(runs_table(found, desk.now))
+        screen.show(runs_table(found, steps, desk.now))
         if len(found) == limit:
             screen.hint(f"The newest {limit}; `--limit {limit * 4}` shows more.")
 

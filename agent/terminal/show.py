@@ -13,7 +13,7 @@ from rich.text import Text
 from ...backends.records import Json, Log, Run
 from ..lookup import children_of
 from .grid import Grid
-from .tables import far, lasting, state_text
+from .tables import far, lasting, note, state_text
 from .text import NOTHING, clean, error_line, line, moment, size, stamp, took
 
 STEPS = 60  # lines of the tree of tasks; the rest is counted
@@ -167,11 +167,13 @@ def _steps(run: Run, family: Sequence[Run], now: float) -> RenderableType:
     """The tree of descendants, in the order in which they started; troubled ones stay when it has to be cut."""
     rows = list(_walk(run, family))
     kept = rows if len(rows) <= STEPS else [row for row in rows if not row[1].well][:STEPS] or rows[:STEPS]
-    table = Grid("what", "state", "took", "id", right=("took",), elastic={"what": 10}, header=False)
+    columns = ("what", "state", "took", "id", "note")
+    table = Grid(*columns, right=("took",), elastic={"note": 10, "what": 10}, header=False)
     for indent, each in kept:
         name = Text.assemble(f"  {indent}", (line(each.run_name or each.name), "bold"))
         lasted = Text(took(lasting(each, now)))
-        table.add(name, state_text(each.state, each.conditions), lasted, Text(line(each.id), "dim"))
+        state = state_text(each.state, each.conditions)
+        table.add(name, state, lasted, Text(line(each.id), "dim"), Text(note(each), "dim"))
     if len(kept) < len(rows):
         table.add(Text(f"  ... and {len(rows) - len(kept):,} more", "dim"))
     return table

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
 
 from ...backends.records import Json, Run
-from ..occupancy import Occupancy
-from ..reports import JobReport, JobStatus, Report
 from .grid import Grid
 from .text import NOTHING, error_line, line, moment, share, stamp, took, unix
 
 if TYPE_CHECKING:
     from ..doctor import Finding
+    from ..occupancy import Occupancy
+    from ..reports import JobReport, JobStatus, Report
 
 STYLES = {
     "PENDING": ("·", "dim"),
@@ -39,8 +39,9 @@ def state_text(state: str, conditions: Iterable[str] = ()) -> Text:
     return Text(f"{sign} {line(state)}", style)
 
 
-def runs_table(runs: Sequence[Run], now: float) -> Grid:
-    notes = [note(run) for run in runs]
+def runs_table(runs: Sequence[Run], steps: Mapping[str, Run], now: float) -> Grid:
+    """`steps`: for live runs the step that tells how far they are, by the id of the run."""
+    notes = [note(run) or note(steps.get(run.id, run)) for run in runs]
     columns = ["ID", "JOB", "STATE", "STARTED", "TOOK", *(["NOTE"] if any(notes) else [])]
     table = Grid(*columns, right=("TOOK",), elastic={"JOB": 14, "NOTE": 12})
     for run, said in zip(runs, notes):
