@@ -195,7 +195,7 @@ def watch(settings: Settings, *, once: bool = False) -> int:
     Raises AlreadyWatching where another watchdog of this home runs (`once`: does nothing then, and returns 0).
     """
     logger.remove()
-    logger.add(sys.stderr, format="{time:YYYY-MM-DD HH:mm:ss} {level: <7} {message}", level="INFO")
+    logger.add(sys.stderr, format="{time:YYYY-MM-DD HH:mm:ss} {level: <7} {message}", level="INFO", diagnose=False)
     logger.enable("holter")
     os.makedirs(settings.home, mode=0o700, exist_ok=True)
     lock = FileLock(f"{settings.home}/watchdog.lock", fallback_to_soft=False, thread_local=False)
