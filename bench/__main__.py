@@ -1,4 +1,8 @@
-"""`python -m bench [--json FILE] [--quick]`: a table of what Holter costs, beside the floor and what people use now."""
+"""`python -m bench [--json FILE] [--quick] [--no-peers]`: what Holter costs, beside the floor and the peers, in one run.
+
+Whole scripts are timed in a fresh environment with nothing but Holter's wheel; peers in the one that runs this
+(`pip install -e '.[bench]'`). Takes about four minutes with all peers, one without.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +18,33 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench.timing import machine, python, scripts
+from bench import install, peers
+from bench.targets import lines
+from bench.timing import machine, once, scripts, spread
 
 HERE = pathlib.Path(__file__).parent
+HELLO = str(HERE / "hello.py")
+Figures = dict[str, Any]
 
 
 def main() -> int:
     options = arguments()
-    with tempfile.TemporaryDirectory() as home:
-        environ = {**os.environ, "HOLTER_HOME": home, "PYTHONPATH": str(HERE.parent)}
-        environ.pop("HOLTER_BACKEND", None)
-        whole = processes(environ, rounds=5 if options.quick else 15)
-        inside = in_process(environ)
-    figures = {"machine": machine(), "milliseconds": whole, "microseconds": inside, "ratios": ratios(whole, inside)}
+    rounds = 5 if options.quick else 15
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        python = install.make(f"{folder}/fresh")
+        figures: Figures = {
+            "machine": machine(),
+            "install": install.size(python),
+            "milliseconds": whole_scripts(python, folder, rounds),
+            "microseconds": child("bench.incall", f"{folder}/calls", python),
+            "scale": child("bench.scale", f"{folder}/scale", python),
+            "peers": {},
+        }
+        if not options.no_peers:
+            for name in peers.installed():
+                figures["peers"].update(child("bench.peers", f"{folder}/{name}", sys.executable, name))
+            figures["milliseconds"].update(prefect_scripts(folder))
+    figures["targets"] = [{**line._asdict(), "reached": line.reached} for line in lines(figures)]
     show(figures)
     if options.json:
         pathlib.Path(options.json).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
@@ -37,65 +55,97 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--json", metavar="FILE", help="write the figures there as JSON")
     parser.add_argument("--quick", action="store_true", help="a third of the rounds")
+    parser.add_argument("--no-peers", action="store_true", help="leave the peers out")
     return parser.parse_args()
 
 
-def processes(environ: dict[str, str], rounds: int) -> dict[str, dict[str, float]]:
-    """Whole processes, in milliseconds of wall time."""
+def whole_scripts(python: str, folder: str, rounds: int) -> Figures:
+    """Wall milliseconds and peak megabytes from start to end, candidates in turn."""
+    plain, configured = f"{folder}/home", f"{folder}/configured"
+    os.makedirs(configured, mode=0o700)
+    settings = (HERE / "data" / "fifty_lines.yaml").read_bytes()
+    pathlib.Path(configured, "holter.yaml").write_bytes(settings)
+    holter = f"{pathlib.Path(python).parent}/holter"
     return scripts(
         {
-            "bare interpreter": [python(), "-c", "pass"],
-            "import logging": [python(), "-c", "import logging"],
-            "import holter, flow and task": [python(), "-c", "from holter import flow, task"],
-            "hello-world script": [python(), str(HERE / "hello.py")],
-            "holter --help": [python(), "-m", "holter", "--help"],
-            "holter runs": [python(), "-m", "holter", "runs"],
+            "bare interpreter": [python, "-c", "pass"],
+            "import logging": [python, "-c", "import logging"],
+            "import holter, flow and task": [python, "-c", "from holter import flow, task"],
+            "hello-world script": [python, HELLO],
+            "hello world, 50 lines of YAML": ["/usr/bin/env", f"HOLTER_HOME={configured}", python, HELLO],
+            "holter --help": [holter, "--help"],
+            "holter runs": [holter, "runs"],
         },
-        environ,
+        environment(plain),
         rounds=rounds,
     )
 
 
-def in_process(environ: dict[str, str]) -> dict[str, dict[str, float]]:
-    """Single calls in a warm process, in microseconds."""
-    out = subprocess.run(
-        [python(), "-m", "bench.incall"], env=environ, check=True, stdout=subprocess.PIPE, cwd=HERE.parent
-    )
-    figures: dict[str, dict[str, float]] = json.loads(out.stdout)
-    return figures
-
-
-def ratios(whole: dict[str, Any], inside: dict[str, Any]) -> dict[str, float]:
-    """What the promises are about: one figure against another of the same run."""
-
-    def of(table: dict[str, Any], one: str, other: str) -> float:
-        return round(float(table[one]["median"]) / float(table[other]["median"]), 2)
-
+def prefect_scripts(folder: str) -> Figures:
+    """The peer that Holter's scripts come from: import, and hello world with its embedded server on a migrated home."""
+    if "prefect" not in peers.installed():
+        return {}
+    environ = {**environment(f"{folder}/x"), "PREFECT_HOME": f"{folder}/prefect", "PREFECT_LOGGING_LEVEL": "ERROR"}
+    argv = [sys.executable, str(HERE / "hello_prefect.py")]
+    once(argv, environ)  # the first run of a home migrates its database, and is not counted
     return {
-        "task call / log line": of(inside, "holter @task call", "logging.FileHandler line"),
-        "task call / two writes": of(inside, "holter @task call", "two os.write of the same bytes"),
-        "flow call / task call": of(inside, "holter @flow call", "holter @task call"),
-        "hello world / bare interpreter": of(whole, "hello-world script", "bare interpreter"),
-        "import over bare (ms)": round(
-            whole["import holter, flow and task"]["median"] - whole["bare interpreter"]["median"], 1
+        **scripts(
+            {
+                "bare, beside peers": [sys.executable, "-c", "pass"],
+                "import prefect": [sys.executable, "-c", "from prefect import flow, task"],
+            },
+            environ,
+            rounds=3,
         ),
+        "hello world, Prefect": spread([once(argv, environ)[0] for _ in range(3)]),
     }
 
 
-def show(figures: dict[str, Any]) -> None:
-    console = Console()
+def child(module: str, home: str, python: str, *arguments: str) -> Figures:
+    """Figures that a process of its own prints as its last line; {} where a peer fails, which is said."""
+    environ = environment(home)
+    folder = HERE.parent if python == sys.executable else HERE.parent / "bench"
+    environ["PYTHONPATH"] = str(HERE.parent) if python == sys.executable else _only_bench(home)
+    out = subprocess.run(
+        [python, "-m", module, *arguments], env=environ, cwd=folder, capture_output=True, text=True, check=False
+    )
+    if out.returncode or not out.stdout.strip():
+        sys.stderr.write(f"{module} {' '.join(arguments)} failed: {out.stderr.strip()[-300:]}\n")
+        return {}
+    figures: Figures = json.loads(out.stdout.strip().splitlines()[-1])
+    return figures
+
+
+def _only_bench(home: str) -> str:
+    """A folder from which `bench` can be imported, and nothing else of the checkout: the wheel is what is measured."""
+    path = pathlib.Path(f"{home}.path")
+    path.mkdir(parents=True, exist_ok=True)
+    if not (path / "bench").exists():
+        (path / "bench").symlink_to(HERE)
+    return str(path)
+
+
+def environment(home: str) -> dict[str, str]:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("HOLTER_")}
+    return {**environ, "HOLTER_HOME": home}
+
+
+def show(figures: Figures) -> None:
+    console = Console(width=100)
     console.print(figures["machine"], highlight=False)
-    for title in ("milliseconds", "microseconds"):
+    for title, groups in (("milliseconds", ["milliseconds"]), ("microseconds per call", ["microseconds", "peers"])):
         table = Table(title=title, title_justify="left")
         table.add_column("what")
-        for name in ("median", "p95", "peak_mb"):
+        for name in ("median", "p95", "peak MB"):
             table.add_column(name, justify="right")
-        for name, row in figures[title].items():
-            table.add_row(name, *(f"{row[key]:.2f}" if key in row else "" for key in ("median", "p95", "peak_mb")))
+        for name, row in ((name, row) for group in groups for name, row in figures[group].items()):
+            table.add_row(name, *(f"{row[key]:,.1f}" if key in row else "" for key in ("median", "p95", "peak_mb")))
         console.print(table)
-    table = Table("ratio", "is", title="ratios", title_justify="left")
-    for name, value in figures["ratios"].items():
-        table.add_row(name, f"{value:.2f}")
+    table = Table("promise", "is", "at most", "", title="promises", title_justify="left")
+    for line in lines(figures):
+        value = "not measured" if line.value is None else f"{line.value:.3g} {line.unit}"
+        verdict = {True: "reached", False: "NOT REACHED", None: ""}[line.reached]
+        table.add_row(line.what, value, f"{line.limit:.3g} {line.unit}", verdict)
     console.print(table)
 
 
