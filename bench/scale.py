@@ -34,7 +34,8 @@ def micros(act: Any, number: int) -> float:
 
 @flow
 def long_flow() -> dict[str, float]:
-    """Microseconds per call of the first and the last 10,000, and how the peak of memory grew."""
+    """Microseconds per call of the first and the last 10,000; how the peak of memory grew over the second half, when
+    the shipper has long loaded what it needs."""
     slices, peaks = [], []
     for _ in range(TASKS // SLICE):
         slices.append(micros(lambda: [step(n) for n in range(SLICE)], SLICE))
@@ -43,7 +44,7 @@ def long_flow() -> dict[str, float]:
         "first": round(slices[0], 2),
         "last": round(slices[-1], 2),
         "median": round(statistics.median(slices), 2),
-        "peak_growth_mb": round(peaks[-1] - peaks[0], 1),
+        "peak_growth_mb": round(peaks[-1] - peaks[len(peaks) // 2 - 1], 1),
     }
 
 

@@ -27,31 +27,37 @@ def calls(candidates: Mapping[str, Callable[[], object]], *, rounds: int = 40, n
 
 
 def scripts(candidates: Mapping[str, Sequence[str]], env: Mapping[str, str], *, rounds: int = 15) -> dict[str, dict[str, float]]:
-    """Wall milliseconds and peak MB of whole processes, candidates in turn; the first round is a warm-up."""
+    """Wall milliseconds of whole processes, candidates in turn; the first round is a warm-up."""
     taken: dict[str, list[float]] = {name: [] for name in candidates}
-    peaks: dict[str, list[float]] = {name: [] for name in candidates}
     for turn in range(rounds + 1):
         for name, argv in candidates.items():
-            millis, megabytes = once(argv, env)
+            millis = once(argv, env)
             if turn:
                 taken[name].append(millis)
-                peaks[name].append(megabytes)
-    return {name: {**spread(taken[name]), "peak_mb": round(statistics.median(peaks[name]), 1)} for name in candidates}
+    return {name: spread(values) for name, values in taken.items()}
 
 
-def once(argv: Sequence[str], env: Mapping[str, str]) -> tuple[float, float]:
-    """Wall milliseconds and peak resident MB of one process. Raises CalledProcessError where it fails."""
+def once(argv: Sequence[str], env: Mapping[str, str]) -> float:
+    """Wall milliseconds of one process. Raises CalledProcessError where it fails."""
     began = time.perf_counter()
-    child = subprocess.Popen(argv, env=dict(env), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    assert child.stderr is not None
-    errors = child.stderr.read()
-    _, status, used = os.wait4(child.pid, 0)
+    out = subprocess.run(argv, env=dict(env), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
     millis = (time.perf_counter() - began) * 1e3
-    child.returncode = os.waitstatus_to_exitcode(status)
-    child.stderr.close()
-    if child.returncode:
-        raise subprocess.CalledProcessError(child.returncode, list(argv), stderr=errors)
-    return millis, used.ru_maxrss / 1024
+    if out.returncode:
+        raise subprocess.CalledProcessError(out.returncode, list(argv), stderr=out.stderr)
+    return millis
+
+
+PEAK = (
+    "import atexit; atexit.register(lambda: print(*(line.split()[1] for line in open('/proc/self/status')"
+    " if line.startswith('VmHWM'))))\n"  # registered first, so it runs last
+)
+
+
+def peak_mb(python: str, code: str, env: Mapping[str, str]) -> float:
+    """Peak resident megabytes of a script. (`ru_maxrss` would count the parent's pages before the exec as well.)"""
+    argv = [python, "-c", PEAK + code]
+    out = subprocess.run(argv, env=dict(env), capture_output=True, text=True, check=True)
+    return round(int(out.stdout.split()[-1]) / 1024, 1)
 
 
 def spread(values: list[float]) -> dict[str, float]:
