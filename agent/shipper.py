@@ -4,7 +4,7 @@ Storage is touched by this thread only, so nothing that a store does (hang, lock
 most a twentieth of the process's time: after a batch that took t seconds it rests for 19 t. At the end of the process
 it gets `EXIT_SECONDS`; what is left then stays in the journal for whoever looks next.
 
-The thread is a bare `_thread` one: `threading` costs 3 ms to import, a quarter of a bare interpreter's start.
+The thread is a bare `_thread` one: it is nobody's to list, to join or to wait for.
 """
 
 from __future__ import annotations
@@ -54,7 +54,13 @@ class Shipper:
         self.running = False
 
     def start(self) -> None:
-        """Start the thread. Where the system refuses one, the journal waits for the next `holter` command."""
+        """Start the thread. Where the system refuses one, the journal waits for the next `holter` command.
+
+        `threading` is imported here, in the caller's thread: a store may need it, and where our thread is the first to
+        import it, it takes ours for the main thread and waits for it at exit, for ever (Python 3.11 and 3.12).
+        """
+        import threading  # noqa: F401
+
         _thread.start_new_thread(self._run, ())
         self.running = True
 
