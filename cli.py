@@ -124,9 +124,7 @@ def watch(once: bool) -> int:
     from .agent.settings import load
     from .agent.watchdog.daemon import watch as go
 
-    settings = load()
-    screen.speak()
-    return go(settings, once=once)
+    return go(load(), once=once)
 
 
 @click.command(epilog=RUN_HELP)

@@ -37,17 +37,6 @@ def as_json(value: Any, indent: int | None = 2) -> None:
         sys.stdout.flush()
 
 
-def speak() -> None:
-    """Let the watchdog's log appear on stderr; without the values of variables, which may be secret."""
-    from loguru import logger
-
-    logger.remove()
-    logger.add(
-        sys.stderr, format="{time:YYYY-MM-DD HH:mm:ss} {level: <7} {message}", level="INFO", diagnose=False
-    )
-    logger.enable("holter")
-
-
 def colours() -> bool:
     """Whether stdout takes colours."""
     return (
