@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..backends.clock import SYSTEM
 from ..backends.errors import SettingsError, UnknownLimit
+from .active import ActiveRun
 from .knobs import Knobs, knobs
-from .recorder import ActiveRun, current
+from .recorder import current
 from .redact import clean
 from .slots import Slots
 

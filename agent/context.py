@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import recorder
-from .recorder import ActiveRun
+from .active import ActiveRun
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import _thread
 import sys
 
-from .recorder import current, harmless
+from .recorder import current
+from .tape import harmless
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

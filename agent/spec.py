@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, TypedDict
 
-    from .recorder import ActiveRun
+    from .active import ActiveRun
     from .retries import Delays
 
     Hook = Callable[[ActiveRun], object]

@@ -21,7 +21,7 @@ from ...backends.errors import OffsetMismatch
 from ...backends.lines import decode, encode
 from .. import identity
 from ..journal import SUFFIX, read
-from ..recorder import EXITED_LOSING, EXITED_LOSING_SUCCESS
+from ..tape import EXITED_LOSING, EXITED_LOSING_SUCCESS
 
 BATCH = 2**20  # bytes of one append
 DRAFT_AGE = 60.0  # seconds: a draft (a journal without its name yet) older than this has no maker any more

@@ -12,7 +12,7 @@ from ...backends.base import Backend
 from ...backends.clock import SYSTEM, Clock
 from ...backends.lines import encode
 from ..journal import Journal
-from ..recorder import header
+from ..tape import header
 from .adopt import ship
 
 

@@ -1,0 +1,124 @@
+"""What happens around every call of a decorated function, whatever its shape: decided and recorded here, in small steps
+that the drivers obey. Result, exception object and traceback stay the user's own.
+"""
+
+from __future__ import annotations
+
+from ..backends.errors import LimitBusy, RunTimeout
+from . import recorder
+from .active import ActiveRun
+from .capture import prints
+from .endings import ending_of
+from .recorder import _current, error_of, record_start
+from .spec import Spec
+from .tape import harmless
+from .timeouts import Deadline
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Args = tuple[Any, ...]
+    Kwargs = dict[str, Any]
+
+
+class Skipped(Exception):
+    """All slots were taken and the flow said `on_busy="skip"`."""
+
+
+def begin(spec: Spec, args: Args, kwargs: Kwargs) -> ActiveRun:
+    """Record the start. Where recording itself fails there still is a run, so that retries and limits work."""
+    run = _current.get()
+    parent = run if run is not None or spec.kind == "flow" else recorder.sole_root()
+    run = _start(spec, args, kwargs, parent)
+    if run is None:
+        run = ActiveRun(spec.kind, spec.name, parent)
+    if spec.log_prints is not None:
+        run.log_prints = spec.log_prints
+    if spec.log_records is not None:
+        run.log_records = spec.log_records
+    return run
+
+
+@harmless
+def _start(spec: Spec, args: Args, kwargs: Kwargs, parent: ActiveRun | None) -> ActiveRun | None:
+    name = None if spec.run_name is None else _run_name(spec, args, kwargs)
+    parameters = spec.parameters(args, kwargs)
+    return record_start(spec.kind, spec.name, parent, spec.head, parameters, spec.tags, name, spec.limit is not None)
+
+
+@harmless
+def _run_name(spec: Spec, args: Args, kwargs: Kwargs) -> str | None:
+    return spec.name_of_run(args, kwargs)
+
+
+def running(spec: Spec, run: ActiveRun) -> None:
+    """The first attempt begins."""
+    if run.state == "PENDING":
+        run.try_again(1)
+    call_hooks(spec, "on_running", run)
+
+
+def listen(run: ActiveRun, stack: Any) -> None:
+    """Keep what the run prints and logs, for as long as `stack` is open."""
+    if run.log_prints:
+        stack.enter_context(prints())
+    if run.log_records:
+        from .logcapture import records
+
+        stack.enter_context(records())
+
+
+def again(spec: Spec, run: ActiveRun, error: BaseException) -> float | None:
+    """After a failed attempt: the seconds to wait for the next one, or None if there is none."""
+    delay = spec.policy.delay_after(run.attempt, error)
+    if delay is not None:
+        run.retry(error_of(error), delay, ending_of(error).reason)
+    return delay
+
+
+def end_well(spec: Spec, run: ActiveRun, result: Any) -> None:
+    run.end("COMPLETED", result)
+    call_hooks(spec, "on_completion", run)
+
+
+def end_badly(spec: Spec, run: ActiveRun, error: BaseException) -> None:
+    """Record the ending that an exception means."""
+    if isinstance(error, Skipped):
+        return run.end("SKIPPED", reason=str(error))
+    ending = ending_of(error)
+    if isinstance(error, RunTimeout) and getattr(error, "run_id", None) == run.id:
+        run.end("TIMED_OUT", error=error_of(error), reason=error.message)
+    elif ending.state == "COMPLETED":
+        run.end("COMPLETED", reason=ending.reason, exit_code=0)
+    else:
+        details = error_of(error) if ending.state == "FAILED" and ending.exit_code is None else None
+        run.end(ending.state, error=details, reason=ending.reason, exit_code=ending.exit_code, signal=ending.signal)
+    hook = {"COMPLETED": "on_completion", "CANCELLED": "on_cancellation"}.get(run.state, "on_failure")
+    call_hooks(spec, hook, run)
+
+
+def call_hooks(spec: Spec, name: str, run: ActiveRun) -> None:
+    for hook in spec.hooks[name]:
+        _hook(hook, run)
+
+
+@harmless
+def _hook(hook: Callable[[ActiveRun], object], run: ActiveRun) -> None:
+    hook(run)
+
+
+def mine(error: BaseException, deadline: Deadline, run: ActiveRun) -> BaseException:
+    """A time-out that this run's own deadline raised, marked as such: for the runs around it it is a plain failure."""
+    if not (isinstance(error, RunTimeout) and deadline.fired) or hasattr(error, "run_id"):
+        return error
+    timeout = error if error.args else deadline.error()  # set on a thread, it comes without a message
+    timeout.run_id = run.id  # type: ignore[attr-defined]
+    return timeout
+
+
+def busy(spec: Spec) -> Exception:
+    """What a flow with `on_busy` other than wait does when no slot is free."""
+    message = f"all slots of limit {spec.limit!r} are taken"
+    return Skipped(message) if spec.on_busy == "skip" else LimitBusy(message, hint="see `holter slots`")

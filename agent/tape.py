@@ -1,0 +1,198 @@
+"""The tape of this process: one journal and one shipper, opened by the first event and never at import.
+
+Everything above is called from the user's path, so every entry is `harmless`: an error of ours becomes one line on
+stderr, and the job goes on. That decorator holds the only broad `except` of the whole user path.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from errno import ENOSPC
+from functools import wraps
+from os import write
+from zlib import crc32
+
+from ..backends.clock import token
+from . import identity, redact
+from .knobs import complain, knobs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, ParamSpec, TypeVar
+
+    from ..backends.base import Backend
+    from .active import ActiveRun
+    from .journal import Journal
+    from .shipper import Shipper
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
+
+VERSION = "0.1.0"
+PARENT = "HOLTER_PARENT"  # environment variable by which `holter run` links what it starts to itself
+LINE_LIMIT = 64 * 1024  # bytes: only a larger write can be torn by a kill on a local file system
+WAITING_LIMIT = 10_000  # state events held in memory while the disk is full
+# Modes of a journal whose process exited in order but could not write its last events, because the disk was full:
+# a mode needs no room on the disk. Whoever adopts the journal must not call those runs crashed.
+EXITED_LOSING_SUCCESS = 0o700
+EXITED_LOSING = 0o710
+
+
+def harmless(function: Callable[P, R]) -> Callable[P, R | None]:
+    """The one place where an error of ours is swallowed: it is said once on stderr, and the job goes on."""
+
+    @wraps(function)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R | None:
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            complain(f"{function.__name__}: {type(error).__name__}: {error}; the job goes on")
+            return None
+
+    return guarded
+
+
+class _Process:
+    """What this process records into.
+
+    `runs` are the open runs by id; `waiting` are state events that the disk refused and that go out with the next
+    write; `outer` is the run of `holter run` that this process belongs to, or ""; `prefix` goes into the ids that a
+    forked child makes. `fd` is where an event goes at once: -1 while there is no journal yet, while something waits,
+    or where recording is off.
+    """
+
+    __slots__ = ("fd", "journal", "off", "outer", "prefix", "runs", "shipper", "signals", "waiting")
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self, prefix: str = "") -> None:
+        """Begin anew, as a process that has recorded nothing."""
+        self.fd = -1
+        self.journal: Journal | None = None
+        self.shipper: Shipper | None = None
+        self.off = False
+        self.outer = _outer_run()
+        self.prefix = prefix
+        self.runs: dict[str, ActiveRun] = {}
+        self.waiting: list[bytes] = []
+        self.signals = False
+
+
+def _outer_run() -> str:
+    """The run that `holter run` made for the command that this process is, or ""."""
+    outer = os.environ.get(PARENT, "")
+    return outer if outer.replace(".", "").replace("-", "").isalnum() and len(outer) <= 80 else ""
+
+
+process = _Process()
+
+
+def emit(body: str, keep: bool = True) -> None:
+    """Seal and write one event. `keep` holds it back for the next write where the disk refuses it."""
+    data = body.encode()
+    line = b'%b,"c":"%08x"}\n' % (data, crc32(data))
+    fd = process.fd
+    if fd < 0 or len(line) > LINE_LIMIT:
+        return _emit_slowly(line, keep)
+    try:
+        if write(fd, line) == len(line):
+            return
+        error = OSError(ENOSPC, os.strerror(ENOSPC))
+        process.journal.torn = True  # type: ignore[union-attr]
+    except OSError as refused:
+        error = refused
+    _hold_back(line, keep, error)
+
+
+def _emit_slowly(line: bytes, keep: bool) -> None:
+    """The first event of a process, one after the disk was full, or one that is too large."""
+    if process.journal is None and not process.off:
+        process.journal = _open()
+    if process.journal is None:
+        return
+    if len(line) > LINE_LIMIT:
+        return complain("an event of more than 64 KiB was left out")
+    try:
+        for each in (*process.waiting, line):
+            process.journal.write(each)
+            if process.waiting:
+                del process.waiting[0]
+    except OSError as error:
+        return _hold_back(line, keep, error)
+    process.fd = process.journal.fd
+
+
+def _hold_back(line: bytes, keep: bool, error: OSError) -> None:
+    process.fd = -1
+    if keep and len(process.waiting) < WAITING_LIMIT:
+        process.waiting.append(line)
+    complain(f"cannot write to {process.journal and process.journal.path}: {error.strerror}")
+
+
+def _open() -> Journal | None:
+    """Open this process's journal and start its shipper; where that cannot be, recording is off for the process."""
+    from .journal import Journal
+    from .shipper import Shipper
+
+    settings = knobs()
+    if settings.backend.startswith("off:"):
+        process.off = True
+        return None
+    redact.use_patterns(settings.redact)
+    try:
+        os.makedirs(settings.home, mode=0o700, exist_ok=True)
+        journal = Journal(f"{settings.home}/journals", header(settings.project, settings.backend, settings.heartbeat))
+    except OSError as error:
+        process.off = True
+        complain(f"not recording, cannot write to {settings.home}: {error.strerror} (set HOLTER_HOME to a writable folder)")
+        return None
+    process.shipper = Shipper(journal, settings.heartbeat, _open_store, lambda: list(process.runs))
+    try:
+        process.shipper.start()
+    except RuntimeError:  # no thread to be had: the journal is shipped by the next `holter` command
+        pass
+    return journal
+
+
+def header(project: str, backend: str, heartbeat: float) -> dict[str, Any]:
+    """What a journal of this process says first: who it is, what it runs, and which store it is for."""
+    from ..backends.urls import redacted
+
+    script = sys.argv[0] if sys.argv and os.path.isfile(sys.argv[0]) else None
+    return {
+        **identity.me(),
+        "argv": redact.command_line(list(getattr(sys, "orig_argv", sys.argv)))[:100],
+        "cwd": cwd(),
+        "code": identity.code_of(script),
+        "project": project,
+        "store": redacted(backend),
+        "heartbeat": heartbeat,
+        "holter": VERSION,
+    }
+
+
+def cwd() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:  # the folder was removed under the job
+        return None
+
+
+def _open_store() -> Backend:
+    from ..backends.urls import open_backend
+
+    settings = knobs()
+    return open_backend(settings.backend, settings.home, timeout=None)
+
+
+def _after_fork_in_child() -> None:
+    """The child lets go of the parent's journal and opens its own on first use; it ends none of its parent's runs."""
+    if process.journal is not None:
+        process.journal.let_go()
+    process.forget(prefix=f"{token(8)}-")
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
