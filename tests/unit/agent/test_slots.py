@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import random
@@ -399,6 +400,27 @@ def test_looking_without_a_break_takes_no_slot_from_anybody(home: str) -> None:
         stop.set()
         for looker in lookers:
             looker.join(10)
+
+
+def test_who_fails_at_the_last_of_its_slots_gives_the_others_back(home: str) -> None:
+    take(Slots(home, "database", 3, 3)).release()
+    last = os.open(slot_path(folder_of(home, "database"), 2), os.O_RDONLY)
+    stop = threading.Event()
+
+    def come_and_go() -> None:  # so that it is often free when it is looked at, and not when it is to be locked
+        while not stop.is_set():
+            for how in (fcntl.LOCK_SH, fcntl.LOCK_UN):
+                fcntl.flock(last, how)
+                time.sleep(0.0002)
+
+    other = in_thread(come_and_go)
+    try:
+        for _ in range(20):
+            take(Slots(home, "database", 3, 3, timeout=10)).release()
+    finally:
+        stop.set()
+        other.join(10)
+        os.close(last)
 
 
 # --- damage --------------------------------------------------------------------------------------------------
