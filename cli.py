@@ -1,4 +1,4 @@
-"""The command line, top floor: parse, call, print. What a verb needs is imported inside it: `holter` has to start fast."""
+"""The command line, top floor: parse, call, print. What a verb needs is imported inside it, to start fast."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SIGPIPE, SIGINT = 128 + 13, 128 + 2  # exit codes, as a shell counts them
 
 
 class Verbs(click.Group):
-    """A verb answers with its exit code (None: 0). Errors are one line on stderr and 1, or 2 where the input is bad."""
+    """A verb answers with its exit code (None: 0). Errors are a line on stderr and 1, or 2 for bad input."""
 
     def main(self, *args: Any, **extra: Any) -> Any:
         extra["standalone_mode"] = False
@@ -172,8 +172,8 @@ def prune(days: int | None, dry_run: bool, yes: bool) -> None:
             kept = evolve(kept, days=days, logs_days=min(days, kept.logs_days))
         retention = retention_of(evolve(desk.settings, retention=kept), desk.now)
         click.echo(
-            f"{forecast(desk.backend, retention):,} runs older than {kept.days:g} days, with all inside them, "
-            f"and lines older than {kept.logs_days:g} days"
+            f"{forecast(desk.backend, retention):,} runs older than {kept.days:g} days, "
+            f"with all inside them, and lines older than {kept.logs_days:g} days"
         )
         if dry_run or not (yes or click.confirm("Forget them?")):
             return

@@ -1,4 +1,4 @@
-"""`holter doctor`: is everything here that recording, watching and alerting need? Each finding says what to do about it."""
+"""`holter doctor`: is everything here that recording, watching and alerting need, and if not, what to do?"""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from ..backends.clock import SYSTEM, Clock
 from ..backends.errors import ChannelError, HolterError, SettingsError
 from ..backends.records import Json, RunQuery
 from ..backends.urls import open_backend, redacted
-from . import identity
 from .settings import Settings, load
 from .watchdog import outbox, pulse
 from .watchdog.adopt import Adopted, catch_up
@@ -59,7 +58,7 @@ class Finding:
 
 
 def examine(clock: Clock = SYSTEM) -> Iterator[Finding]:
-    """Every finding, in the order in which one thing needs the other. Raises nothing that is Holter's or the system's."""
+    """Every finding, in the order in which one needs the other. Raises no HolterError and no OSError."""
     yield from _python()
     try:
         settings = load()
@@ -180,7 +179,7 @@ def _journals(settings: Settings, backend: Backend, clock: Clock) -> Iterator[Fi
         todo = f"look into {settings.home}/journals: a journal without a readable first line is not Holter's"
         yield Finding("warn", "journals", f"{found.damaged} cannot be read", todo)
     if found.waiting:
-        todo = "they go out when the backend is the one that they were written for (or on the host that wrote them)"
+        todo = "they go out once the backend is the one they were written for, or on the host that wrote them"
         yield Finding("warn", "journals", f"{found.waiting} wait for another store or another host", todo)
     if not found.damaged and not found.waiting:
         yield Finding("ok", "journals", f"{len(found.live)} of live processes, none waits")
@@ -227,8 +226,7 @@ def _clock(settings: Settings, backend: Backend, clock: Clock) -> Iterator[Findi
     now = clock.wall()
     newest = backend.runs(RunQuery(limit=1))
     ahead = newest[0].created_at - now if newest else 0.0
-    offset = time.strftime("%z", time.localtime(now))
-    detail = f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(now))} {time.tzname[0]} (UTC{offset}), boot {identity.boot_id()[:8] or '?'}"
+    detail = time.strftime("%Y-%m-%d %H:%M:%S %Z (UTC%z)", time.localtime(now))
     if ahead > AHEAD:
         todo = "set the clocks of both hosts by NTP"
         yield Finding(

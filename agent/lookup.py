@@ -45,7 +45,7 @@ def _newest(backend: Backend, job: str | None) -> Run:
 
 
 def steps_now(backend: Backend, runs: list[Run]) -> dict[str, Run]:
-    """For each live root run among `runs` the step inside it that last told of its progress, by the root's id."""
+    """For each live root run among `runs` the step in it that last told of its progress, by the root's id."""
     if all(run.ended for run in runs):
         return {}
     inside = backend.runs(RunQuery(states=OPEN, kinds=("task",), limit=STEPS))

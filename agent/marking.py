@@ -1,4 +1,5 @@
-"""`holter mark`: a person says how a run ended that cannot say so itself. It is on record who said it, and why."""
+"""`holter mark`: a person says how a run ended that cannot say so itself.
+It is on record who said it, and why."""
 
 from __future__ import annotations
 
@@ -18,10 +19,11 @@ class OwnEnding(HolterError, RuntimeError):
 def mark(
     backend: Backend, home: str, project: str, run: Run, state: str, reason: str, clock: Clock = SYSTEM
 ) -> list[Run]:
-    """Give `run`, and everything inside it that has not ended, the ending `state`; return them as they are now.
+    """Give `run`, and what is inside it and has not ended, the ending `state`; return them as they are now.
 
-    A verdict by proof or an earlier mark is overruled. Should the process live after all and end by itself, its own
-    word wins. Raises OwnEnding where it has ended so already, OSError and StorageError where nothing can be written.
+    A verdict by proof or an earlier mark is overruled. Should the process live after all and end by itself,
+    its own word wins. Raises OwnEnding where it has ended so already, OSError and StorageError where nothing
+    can be written.
     """
     if _spoke(backend, run):
         raise OwnEnding(

@@ -16,8 +16,8 @@ from .slots import Place, holders, limits, waiters
 
 @frozen
 class Occupancy:
-    """One limit. `slots` is how many places the settings give it (None: they do not name it), `scope` is `host` or
-    `shared`; `holders` are the places that are held, `waiters` the queue, the next one first."""
+    """One limit. `slots` is how many the settings give it (None: they do not name it), `scope` is `host`
+    or `shared`; `holders` are the places that are held, `waiters` the queue, the next one first."""
 
     limit: str
     slots: int | None

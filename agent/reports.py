@@ -1,4 +1,4 @@
-"""History turned into figures: how each job did over a period, whether each is well now, what `prune` would forget."""
+"""History turned into figures: how each job did, whether each is well now, what `prune` would forget."""
 
 from __future__ import annotations
 
@@ -35,8 +35,9 @@ SAYING = tuple(state for state in ENDINGS if state != "SKIPPED")  # endings that
 class JobReport:
     """One job over the period. Rates are 0..1, durations seconds; None where there is nothing to measure.
 
-    `success_rate`: COMPLETED among the ended runs, SKIPPED and CANCELLED ones aside. `completeness`: expected times
-    that were answered by a run, since the job's first run. `lateness_p50_seconds`: median from expected time to start.
+    `success_rate`: COMPLETED among the ended runs, SKIPPED and CANCELLED ones aside.
+    `completeness`: expected times that were answered by a run, since the job's first run.
+    `lateness_p50_seconds`: median from expected time to start.
     """
 
     figures: JobSummary
@@ -78,7 +79,7 @@ class Report:
 
 
 def report(backend: Backend, checks: Mapping[str, Any], query: RunQuery) -> Report:
-    """Figures of the runs that `query` selects; it names `since` and `until`. `checks` are the settings' expectations.
+    """Figures of the runs that `query` selects; it names `since` and `until`. `checks` are the settings' own.
 
     Raises ScheduleError where an expectation does not parse.
     """
@@ -126,7 +127,7 @@ def _last(last: Json) -> Json:
     return {**last, "created_at": rfc3339(last["created_at"])}
 
 
-# --- is every job well? --------------------------------------------------------------------------------------
+# --- is every job well? -------------------------------------------------------------------------------------
 
 
 @frozen
@@ -226,11 +227,11 @@ def _oldest(backend: Backend, figures: JobSummary) -> float:
     return found[0].created_at if found else float(figures.last["created_at"])
 
 
-# --- what prune would forget ---------------------------------------------------------------------------------
+# --- what prune would forget --------------------------------------------------------------------------------
 
 
 def forecast(backend: Backend, retention: Retention) -> int:
-    """How many root runs `prune(retention)` would remove; it may be fewer where a task of an ended run still lives."""
+    """How many root runs `prune(retention)` would remove (fewer where a task of an ended run still lives)."""
     return sum(
         count for _, count in _doomed(backend, retention.runs_before, lambda state: state not in FAILURES)
     ) + sum(

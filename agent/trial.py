@@ -25,7 +25,7 @@ class Tried:
 
 
 def trial(channels: Mapping[str, Channel], only: str | None = None, clock: Clock = SYSTEM) -> Iterator[Tried]:
-    """Send a test alert through each channel, or through `only`. Raises SettingsError where there is none such."""
+    """Send a test alert through each channel, or through `only`. Raises SettingsError where there is none."""
     if not channels:
         raise SettingsError(
             "no channel is configured", path="channels", hint="add one under `channels:` in holter.yaml"

@@ -1,7 +1,7 @@
 """Whether a job is well: what is expected of it, held against what was recorded.
 
-Pure: records and one frozen `now` in, verdict out; so the watchdog, `holter status` and the pages give the same answer.
-It says nothing about what has not reached the store yet: a run of another host that still waits there counts as absent.
+Pure: records and one frozen `now` in, verdict out; so the watchdog, `holter status` and the pages give the
+same answer. It says nothing about what has not reached the store: a run that still waits elsewhere is absent.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Expectation:
 
     @classmethod
     def of(cls, declared: Json | None, configured: object = None) -> Expectation:
-        """From what the decorator `declared` (a run's `check`), overruled name by name by the settings' check.
+        """From what the decorator `declared` (a run's `check`), overruled name by name by the settings.
 
         Raises ScheduleError where the schedule or its zone does not parse.
         """
@@ -56,7 +56,7 @@ class Expectation:
 
     @property
     def period(self) -> float | None:
-        """Seconds of a schedule `every ...`, which counts from the last start; None where there is a timetable."""
+        """Seconds of a schedule `every ...`, which counts from the last start; None for a timetable."""
         words = self.schedule.text.split() if self.schedule else []
         return parse_duration(words[1]) if words[:1] == ["every"] else None
 
@@ -66,9 +66,10 @@ _WORDS = ("schedule", "timezone", "grace", "max_duration", "min_duration", "fres
 
 @frozen
 class JobRecord:
-    """What the store knows of one job. `last` is its newest root run, `ended` the newest that ended (one that was
-    SKIPPED says nothing about the job), `completed` the newest that completed, `live` those that have not ended.
-    Expectations hold from `since` on (Unix seconds): the job's first run, or when the check was written down."""
+    """What the store knows of one job. `last` is its newest root run, `ended` the newest that ended (one that
+    was SKIPPED says nothing about the job), `completed` the newest that completed, `live` those that have not
+    ended. Expectations hold from `since` on (Unix seconds): the job's first run, or when the check was
+    written down."""
 
     name: str
     project: str = "default"
@@ -81,7 +82,7 @@ class JobRecord:
 
 @frozen
 class Problem:
-    """One thing that is wrong. `event` is its name in rules (`crashed`, `overdue`, `late`), `reason` is for people."""
+    """One thing that is wrong: `event` is its name in rules (`crashed`, `late`), `reason` is for people."""
 
     event: str
     reason: str
@@ -145,7 +146,7 @@ def _live(job: JobRecord, expected: Expectation, now: float) -> Iterable[Problem
 
 
 def _start(job: JobRecord, expected: Expectation, now: float) -> Iterable[Problem]:
-    """`missed`: a whole turn of the schedule went by without a run. `late`: this turn's has not begun in time."""
+    """`missed`: a whole turn went by without a run. `late`: this one's is not there in time."""
     turn, before = _last_turns(job, expected, now)
     if before is not None and before >= job.since and _none_since(job, before):
         yield Problem("missed", f"expected {_ago(now - before)} ago, and no run came")
@@ -200,16 +201,16 @@ def _ago(seconds: float) -> str:
 
 @frozen
 class Turn:
-    """One time at which a start was expected, and the start that answered it (Unix seconds; None: none did)."""
+    """One time at which a start was expected, and the start that answered it (Unix seconds; None: none)."""
 
     expected_at: float
     started_at: float | None = None
 
 
 def turns(expected: Expectation, starts: Sequence[float], since: float, until: float) -> list[Turn]:
-    """The turns of the schedule after `since` and up to `until`, each with the first of `starts` before the next turn.
+    """The turns of the schedule after `since` and up to `until`, each with the first start before the next.
 
-    `starts` are Unix seconds, ascending. A turn whose grace still runs at `until` counts only where it was answered.
+    `starts` are Unix seconds, ascending. A turn whose grace still runs at `until` counts only if answered.
     """
     if expected.schedule is None:
         return []
@@ -226,7 +227,7 @@ def turns(expected: Expectation, starts: Sequence[float], since: float, until: f
 
 
 def _moving_turns(period: float, grace: float, starts: Sequence[float], until: float) -> Iterator[Turn]:
-    """Each start is expected one period after the one before it, so drift is no fault. One that comes sooner is extra."""
+    """Each start is expected a period after the one before it: drift is no fault, a sooner one is extra."""
     for start, following in zip(starts, [*starts[1:], None]):
         at = start + period
         while at + grace < (until if following is None else following):
@@ -242,7 +243,7 @@ def completeness(kept: Sequence[Turn]) -> float | None:
 
 
 def lateness(kept: Sequence[Turn]) -> float | None:
-    """Median of the seconds from expected time to start over the answered turns, none below 0; None of none."""
+    """Median seconds from expected time to start over the answered turns, none below 0; None of none."""
     return median(
         sorted(max(0.0, turn.started_at - turn.expected_at) for turn in kept if turn.started_at is not None)
     )

@@ -1,4 +1,4 @@
-"""What a verb that reads starts from: settings, an open store that has just been brought up to date, one `now`."""
+"""What a verb that reads starts from: settings, and an open store that was just brought up to date."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MANY = 50  # journals that are worth a spinner
 
 @frozen
 class Desk:
-    """`settings`, the open `backend`, and `now` (Unix seconds): the one moment that everything printed is judged at."""
+    """`settings`, the open `backend`, and `now` (Unix seconds): the moment that all printed is judged at."""
 
     settings: Settings
     backend: Backend

@@ -1,4 +1,4 @@
-"""A table without lines whose ids are never cut: where a terminal is narrow, only the columns that may give way do."""
+"""A table without lines whose ids are never cut: in a narrow terminal only columns that may give way do."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ GAP = 2  # blanks between columns
 
 
 class Grid:
-    """Rows of cells under `columns`. `right` are aligned to the right; `elastic` names the columns that give way, in
-    this order, each down to so many characters. With no `header` only the rows are shown."""
+    """Rows of cells under `columns`. `right` are aligned to the right. `elastic` names those that give way,
+    in this order, each down to so many characters. With no `header` only the rows are shown."""
 
     def __init__(
         self,

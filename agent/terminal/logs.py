@@ -1,4 +1,4 @@
-"""Recorded lines, printed one by one and followed while they come. No rich here: there may be a million of them."""
+"""Recorded lines, printed one by one and followed while they come. No rich: there may be a million."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _COLOURS = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "red", "DEBUG": "di
 
 @frozen
 class Wanted:
-    """Which lines: of `run_id` and its descendants, with the words `text`, from `level` up, only the last `tail`."""
+    """Lines of `run_id` and what is inside it, with all words of `text`, from `level` up, only the last `tail`."""
 
     run_id: str
     text: str | None = None
@@ -103,7 +103,7 @@ def follow(
 
 
 def code_of(run: Run) -> int:
-    """The exit code that stands for how a run ended: 0 for COMPLETED and SKIPPED, its own where it has one, else 1."""
+    """The exit code for how a run ended: 0 for COMPLETED and SKIPPED, its own where it has one, else 1."""
     if run.state in ("COMPLETED", "SKIPPED"):
         return 0
     return run.exit_code or 1

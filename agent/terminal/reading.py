@@ -1,4 +1,4 @@
-"""The verbs that read: runs, show, logs, report, status, slots. Parse, call, print; what they need is imported inside."""
+"""The verbs that read: runs, show, logs, report, status, slots. What they need is imported inside them."""
 
 from __future__ import annotations
 

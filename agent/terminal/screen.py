@@ -1,4 +1,4 @@
-"""The way out: JSON, plain text, tables. Colours only on a terminal, and only where NO_COLOR does not forbid them."""
+"""The way out: JSON, plain text, tables. Colours only on a terminal, and not where NO_COLOR forbids them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 _CODES = {"dim": "2", "bold": "1", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 UNBOUNDED = 100_000  # columns of a pipe
-EMPTY = "Nothing is recorded yet. Put @flow above a function, or type `holter run -- echo hello`; `holter demo` shows it all."
+EMPTY = (
+    "Nothing is recorded yet. Put @flow above a function, or type `holter run -- echo hello`; "
+    "`holter demo` shows it all."
+)
 
 
 def say(message: str) -> None:
@@ -47,12 +50,12 @@ def colours() -> bool:
 
 
 def paint(text: str, colour: str) -> str:
-    """The text in a colour, for lines that are too many for rich. `text` is clean and `colours()` was asked."""
+    """The text in a colour, for lines that are too many for rich. It is clean, and `colours()` was asked."""
     return f"\x1b[{_CODES[colour]}m{text}\x1b[0m"
 
 
 def show(*parts: RenderableType) -> None:
-    """Print rich's tables and texts. In a pipe there is no width to fit: nothing is cut, nothing is padded."""
+    """Print rich's tables and texts. In a pipe there is no width to fit: nothing is cut or padded."""
     from rich.console import Console
 
     if sys.stdout.isatty():

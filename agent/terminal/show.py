@@ -1,4 +1,4 @@
-"""One run, whole: what it is, what it did step by step, why it ended so, its last lines, and what to type next."""
+"""One run, whole: what it is, what it did, why it ended so, its last lines, and what to type next."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def _artifact(each: Json) -> Text:
 
 
 def _steps(run: Run, family: Sequence[Run], now: float) -> RenderableType:
-    """The tree of descendants, in the order in which they started; troubled ones stay when it has to be cut."""
+    """The tree of descendants as they started; where it has to be cut, those in trouble stay."""
     rows = list(_walk(run, family))
     kept = rows if len(rows) <= STEPS else [row for row in rows if not row[1].well][:STEPS] or rows[:STEPS]
     columns = ("what", "state", "took", "id", "note")

@@ -1,4 +1,4 @@
-"""Tables: runs, jobs, figures, slots, alerts. Ids are never cut; in a terminal other columns give way, in a pipe none."""
+"""Tables: runs, jobs, figures, alerts, slots, findings."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STYLES = {
 
 
 def state_text(state: str, conditions: Iterable[str] = ()) -> Text:
-    """A state with its sign and colour; conditions of a live run take the state's place where there are any."""
+    """A state with its sign and colour; the conditions of a live run take its place where there are any."""
     troubles = ", ".join(conditions)
     if troubles:
         return Text(f"! {line(troubles)}", "yellow")

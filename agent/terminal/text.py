@@ -6,8 +6,9 @@ import re
 import time
 from typing import Any
 
-# Escape sequences (colours, titles, cursor moves), then every other control byte except newline and tab, then the
-# marks that turn the direction of text: what a script printed must not be able to steer the reader's terminal.
+# Escape sequences (colours, titles, cursor moves), then every other control byte except newline and tab, then
+# the marks that turn the direction of text: what a script printed must not be able to steer the reader's
+# terminal.
 _CONTROL = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"
     r"|\x1b[\]PX^_][^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
@@ -32,7 +33,7 @@ NOTHING = "-"
 
 
 def clean(text: object) -> str:
-    """The text without anything that a terminal would obey; newlines and tabs stay, a lone return is a newline."""
+    """The text without what a terminal would obey; newlines and tabs stay, a lone return is a newline."""
     return _CONTROL.sub("", str(text).replace("\r\n", "\n").replace("\r", "\n"))
 
 
@@ -42,7 +43,7 @@ def line(text: object) -> str:
 
 
 def moment(at: float | None, now: float) -> str:
-    """Unix seconds in the local zone, as short as the distance allows: `06:41:03`, `Nov 21 06:41`, `2025-11-21`."""
+    """Unix seconds in the local zone, shorter the nearer: `06:41:03`, `Nov 21 06:41`, `2025-11-21`."""
     if at is None:
         return NOTHING
     then, today = time.localtime(at), time.localtime(now)

@@ -425,7 +425,12 @@ def test_status_knows_what_the_settings_expect(ours: Holter, home: Path) -> None
 )
 def test_bad_input_is_one_line_with_a_hint_and_exit_code_2(home: Path, args: list[str], said: str) -> None:
     result = subprocess.run(
-        [holter_program(), *args], check=False, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL
+        [holter_program(), *args],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
     )
     assert (result.returncode, result.stdout) == (2, "")
     line = result.stderr.splitlines()[-1]

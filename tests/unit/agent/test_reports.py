@@ -58,7 +58,7 @@ def week(**more: Any) -> RunQuery:
     return RunQuery(since=NOW - 7 * DAY, until=NOW, roots=True, **more)
 
 
-# --- report --------------------------------------------------------------------------------------------------
+# --- report -------------------------------------------------------------------------------------------------
 
 
 def test_a_report_counts_states_and_leaves_skipped_and_cancelled_out_of_the_success_rate(
@@ -130,7 +130,7 @@ def test_a_name_with_shell_signs_is_that_name_only(store: Backend, diary: Diary)
     assert found == {"load [a*]": 1.0, "load a": 0.5}
 
 
-# --- status --------------------------------------------------------------------------------------------------
+# --- status -------------------------------------------------------------------------------------------------
 
 
 def judged(store: Backend, settings: Settings, **more: Any) -> dict[str, list[str]]:
@@ -181,7 +181,7 @@ def test_status_can_be_asked_about_one_job(store: Backend, diary: Diary) -> None
     assert judged(store, settings, job="t[w]o") == {"two": ["failed"]}
 
 
-# --- prune ---------------------------------------------------------------------------------------------------
+# --- prune --------------------------------------------------------------------------------------------------
 
 
 def test_the_forecast_of_prune_is_what_prune_then_does(store: Backend, diary: Diary) -> None:

@@ -151,7 +151,7 @@ def test_a_schedule_that_does_not_parse_is_refused() -> None:
         Expectation.of({"schedule": "61 * * * *"})
 
 
-# --- how a job kept its schedule -----------------------------------------------------------------------------
+# --- how a job kept its schedule ----------------------------------------------------------------------------
 
 
 def test_each_turn_is_answered_by_the_first_start_before_the_next() -> None:
