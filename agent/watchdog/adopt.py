@@ -12,12 +12,13 @@ import fcntl
 import os
 import stat
 import time
+from collections.abc import Iterable
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 from ...backends.base import Backend
 from ...backends.clock import SYSTEM, Clock
-from ...backends.errors import OffsetMismatch
+from ...backends.errors import OffsetMismatch, StorageError
 from ...backends.lines import decode, encode
 from .. import identity
 from ..journal import SUFFIX, read
@@ -35,78 +36,117 @@ class Live:
 
     journal: str
     path: str
-    header: dict[str, object]
+    header: Header
     size: int
     offset: int | None
 
 
 @define
 class Adopted:
-    """What one sweep did: `shipped` bytes, runs found `crashed`, journals `removed`, those that `wait` for another
-    store or another machine, `damaged` ones that cannot be read, and the `live` ones."""
+    """What one sweep did: `shipped` bytes of the dead, runs found `crashed`, journals `removed`, those `waiting` for
+    another store or another machine, `damaged` ones, with what was wrong in `faults`, and the `live` ones."""
 
     shipped: int = 0
     crashed: int = 0
     removed: int = 0
     waiting: int = 0
     damaged: int = 0
-    live: list[Live] = []  # noqa: RUF012 - attrs copies it
+    faults: list[str] = field(factory=list)
+    live: list[Live] = field(factory=list)
 
 
-def catch_up(home: str, backend: Backend, clock: Clock = SYSTEM, *, ship_live: bool = True) -> Adopted:
+def catch_up(
+    home: str, backend: Backend, clock: Clock = SYSTEM, *, before: Iterable[Live] | None = None
+) -> Adopted:
     """Bring `backend` up to date with every journal of this home.
 
-    `ship_live` also sends what live processes have not sent yet, so that a reader sees the last line.
+    What live processes have not sent yet is sent too, so that a reader sees the last line; but where `before` is given
+    (the live journals of the last sweep), only for those that have not grown since: others ship for themselves.
     Raises StorageError where the store cannot be written; what was done until then stays done.
     """
-    out = Adopted(live=[])
     folder = f"{home}/journals"
     try:
         names = sorted(os.listdir(folder))
     except FileNotFoundError:
-        return out
+        return Adopted()
     offsets = {process.journal: process.offset for process in backend.processes()} if names else {}
+    sweep = _Sweep(backend, clock, offsets, None if before is None else {each.journal: each.size for each in before})
     for name in names:
-        path = f"{folder}/{name}"
         if name.startswith("."):
-            _sweep_draft(path, clock)
+            _sweep_draft(f"{folder}/{name}")
         elif name.endswith(SUFFIX):
-            _visit(path, name[: -len(SUFFIX)], backend, offsets, clock, out, ship_live)
-    return out
+            sweep.visit(f"{folder}/{name}", name.removesuffix(SUFFIX))
+    return sweep.out
 
 
-def _visit(
-    path: str, journal: str, backend: Backend, offsets: dict[str, int], clock: Clock, out: Adopted, ship_live: bool
-) -> None:
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:  # removed by somebody who was faster, or not ours to read
-        return
-    try:
+@define
+class _Sweep:
+    """One pass over the journals. `offsets`: where the store stands; `sizes`: of the pass before, None without one."""
+
+    backend: Backend
+    clock: Clock
+    offsets: dict[str, int]
+    sizes: dict[str, int] | None
+    out: Adopted = field(factory=Adopted)
+
+    def visit(self, path: str, journal: str) -> None:
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:  # removed by somebody who was faster, or not ours to read
+            return
+        try:
+            self._look_into(fd, path, journal)
+        except StorageError:
+            raise
+        except Exception as error:  # one journal that cannot be read must not keep all others waiting
+            self.out.damaged += 1
+            self.out.faults.append(f"{path}: {type(error).__name__}: {error}")
+        finally:
+            os.close(fd)
+
+    def _look_into(self, fd: int, path: str, journal: str) -> None:
         header = header_of(fd)
         if header is None:
-            out.damaged += 1
-        elif header.get("store") != backend.url or identity.foreign(header):
-            out.waiting += 1
+            self.out.damaged += 1
+            self.out.faults.append(f"{path}: its first line cannot be read")
+        elif header.get("store") != self.backend.url or identity.foreign(header):
+            self.out.waiting += 1
         elif _is_dead(fd, header):
-            out.shipped += _adopt(fd, path, journal, header, backend, clock, out)
+            self._adopt(fd, path, journal, header)
         else:
-            offset = offsets.get(journal)
-            size = os.fstat(fd).st_size
-            if ship_live and size != offset:
-                offset = ship(fd, journal, offset or 0, backend)
-            out.live.append(Live(journal, path, header, size, offset))
-    finally:
-        os.close(fd)
+            self._note_live(fd, path, journal, header)
+
+    def _note_live(self, fd: int, path: str, journal: str, header: Header) -> None:
+        offset, size = self.offsets.get(journal), os.fstat(fd).st_size
+        if size != offset and (self.sizes is None or self.sizes.get(journal) == size):
+            offset = ship(fd, journal, offset or 0, self.backend)
+        self.out.live.append(Live(journal, path, header, size, offset))
+
+    def _adopt(self, fd: int, path: str, journal: str, header: Header) -> None:
+        """The process is gone, and this descriptor holds the lock: ship the rest, judge, remove."""
+        if not os.path.exists(path) or os.stat(path).st_ino != os.fstat(fd).st_ino:
+            return  # removed by whoever held the lock before
+        size = os.fstat(fd).st_size
+        if size and os.pread(fd, 1, size - 1) != b"\n":
+            os.write(fd, b"\n")  # closes the torn tail, so that the verdict begins a line of its own
+        offset = ship(fd, journal, self.offsets.get(journal, 0), self.backend)
+        verdicts = _verdicts(fd, header, self.clock)
+        if verdicts:
+            os.write(fd, b"".join(verdicts))
+            offset = ship(fd, journal, offset, self.backend)
+        os.unlink(path)
+        self.out.crashed += len(verdicts)
+        self.out.shipped += offset
+        self.out.removed += 1
 
 
-def header_of(fd: int) -> dict[str, object] | None:
+def header_of(fd: int) -> Header | None:
     """The journal's first event, which says whose it is; None where it cannot be read."""
     first = next(decode(read(fd, 0, 16 * 1024)), (0, None))[1]
     return first if first is not None and first["event"] == "process" else None
 
 
-def _is_dead(fd: int, header: dict[str, object]) -> bool:
+def _is_dead(fd: int, header: Header) -> bool:
     """Whether the process is gone; then this descriptor holds the journal's lock."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -137,26 +177,7 @@ def ship(fd: int, journal: str, offset: int, backend: Backend) -> int:
     return offset
 
 
-def _adopt(
-    fd: int, path: str, journal: str, header: dict[str, object], backend: Backend, clock: Clock, out: Adopted
-) -> int:
-    if not os.path.exists(path) or os.stat(path).st_ino != os.fstat(fd).st_ino:
-        return 0  # removed by whoever held the lock before
-    size = os.fstat(fd).st_size
-    if size and os.pread(fd, 1, size - 1) != b"\n":
-        os.write(fd, b"\n")  # closes the torn tail, so that the verdict begins a line of its own
-    offset = ship(fd, journal, 0, backend)
-    verdicts = _verdicts(fd, header, clock)
-    if verdicts:
-        os.write(fd, b"".join(verdicts))
-        offset = ship(fd, journal, offset, backend)
-        out.crashed += len(verdicts)
-    os.unlink(path)
-    out.removed += 1
-    return offset
-
-
-def _verdicts(fd: int, header: dict[str, object], clock: Clock) -> list[bytes]:
+def _verdicts(fd: int, header: Header, clock: Clock) -> list[bytes]:
     """One `judge` line for each run that the process left open, innermost first."""
     open_runs, last_at = _left_open(fd)
     if not open_runs:
@@ -192,7 +213,7 @@ def _left_open(fd: int) -> tuple[list[str], float]:
     return list(open_runs), seen or last_at
 
 
-def _what_happened(fd: int, header: dict[str, object]) -> tuple[str, str]:
+def _what_happened(fd: int, header: Header) -> tuple[str, str]:
     mode = stat.S_IMODE(os.fstat(fd).st_mode)
     if mode == EXITED_LOSING_SUCCESS:
         return "COMPLETED", "its process exited in order, but the disk was full and took no ending"
@@ -203,7 +224,7 @@ def _what_happened(fd: int, header: dict[str, object]) -> tuple[str, str]:
     return "CRASHED", f"its process (pid {header.get('pid')}) is gone without a word: killed, out of memory, or os._exit"
 
 
-def _sweep_draft(path: str, clock: Clock) -> None:
+def _sweep_draft(path: str) -> None:
     """A process was killed between creating its journal and naming it: nothing was recorded in it."""
     try:
         if time.time() - os.stat(path).st_mtime > DRAFT_AGE:

@@ -22,7 +22,7 @@ from ...backends.base import Backend
 from ...backends.clock import SYSTEM, Clock
 from ...backends.errors import HolterError
 from ...backends.records import Retention
-from ...backends.urls import open_backend
+from ...backends.urls import open_backend, redacted
 from ..settings import Settings
 from . import notify, outbox, pulse
 from .adopt import Adopted, catch_up
@@ -79,7 +79,7 @@ class Watchdog:
         self.once = once
         self.started_at = clock.wall()
         self.deaths = Deaths()
-        self.seen = Adopted(live=[])
+        self.seen = Adopted()
         self._sightings = Sightings()
         self._backend: Backend | None = None
         self._judge: Judge | None = None
@@ -117,7 +117,9 @@ class Watchdog:
         return self._backend
 
     def _adopt(self) -> None:
-        out = catch_up(self.settings.home, self._store(), self.clock, ship_live=False)
+        out = catch_up(self.settings.home, self._store(), self.clock, before=self.seen.live)
+        for fault in set(out.faults) - set(self.seen.faults):
+            logger.error("cannot adopt {}", fault)
         if out.crashed:
             logger.warning("{} runs crashed", out.crashed)
         out.crashed += self.seen.crashed
@@ -234,7 +236,7 @@ def _loop(settings: Settings) -> int:
     previous = {each: signal.signal(each, ask_to_stop) for each in (signal.SIGTERM, signal.SIGINT)}
     alerting = threading.Thread(target=_alerting, args=(settings, stop, news), name="holter-alerts")
     alerting.start()
-    logger.info("watching {} into {}", settings.home, dog._store().url)
+    logger.info("watching {} into {}", settings.home, redacted(settings.backend))
     try:
         while not stop.is_set():
             if dog.step():
