@@ -202,18 +202,21 @@ def _status(record: JobRecord, checks: Mapping[str, Any], now: float) -> JobStat
 
 
 def _record(backend: Backend, figures: JobSummary, live: list[Run]) -> JobRecord:
+    last = backend.run(figures.last["id"])
+    ended = last if last and last.state in SAYING else _newest(backend, figures, SAYING)
+    completed = ended if ended and ended.state == "COMPLETED" else _newest(backend, figures, ("COMPLETED",))
     return JobRecord(
         name=figures.name,
         project=figures.project,
-        last=backend.run(figures.last["id"]),
-        ended=_newest(backend, figures, SAYING),
-        completed=_newest(backend, figures, ("COMPLETED",)),
+        last=last,
+        ended=ended,
+        completed=completed,
         live=tuple(
             run
             for run in live
             if (run.project, run.name, run.kind) == (figures.project, figures.name, figures.kind)
         ),
-        since=_oldest(backend, figures),
+        since=completed.created_at if completed else _oldest(backend, figures),
     )
 
 

@@ -68,7 +68,7 @@ _WORDS = ("schedule", "timezone", "grace", "max_duration", "min_duration", "fres
 class JobRecord:
     """What the store knows of one job. `last` is its newest root run, `ended` the newest that ended (one that
     was SKIPPED says nothing about the job), `completed` the newest that completed, `live` those that have not
-    ended. Expectations hold from `since` on (Unix seconds): the job's first run, or when the check was
+    ended. Expectations hold from `since` on (Unix seconds): a run of the job, or when the check was
     written down."""
 
     name: str
