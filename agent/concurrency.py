@@ -28,7 +28,8 @@ class concurrency:
     * `names`: a limit or a list of limits. Several are taken one after the other in sorted order, so that two who want
       the same ones cannot block each other; all are given back if one cannot be had.
     * `occupy`: slots of each limit; all of them at once or none.
-    * `timeout_seconds`: for all together; None (default) waits without end, 0 does not wait.
+    * `timeout_seconds`: for all together; None (default) waits without end. 0 does not wait for a slot, but for up to
+      half a second until those who came before have got theirs.
     * `strict`: a limit that no setting names is an error. Without it, it has one slot.
 
     Inside the block `held` has a `Slots` per limit: `limit`, `numbers` (which slots), `occupy`, `waited` (seconds).

@@ -53,24 +53,24 @@ from .slot_files import (
 __all__ = ["Place", "Slots", "choose", "holders", "limits", "next_look", "waiters"]
 
 QUICKEST, SLOWEST = 0.005, 0.1  # seconds between two looks
-SETTLE = 0.02  # seconds after which a lock that is still held is not just being looked at
-TURN = 0.25  # seconds after which those before us are not just collecting: they wait
+SETTLE = 0.02  # seconds after which slots that are still held are not just passing through a second collector
+TURN = 0.5  # seconds after which those before us are not about to get in or done with looking: they wait
 DRAFT_AGE = 60.0  # seconds after which nobody is still making this ticket
 
 _held: set[Slots] = set()  # also keeps the locks: a lock object that nobody refers to lets go
 _entered: ContextVar[tuple[Slots, ...]] = ContextVar("holter_slots", default=())
 
 
-def next_look(ahead: int, waited: float, timeout: float | None) -> float | None:
+def next_look(ahead: int, waited: float, timeout: float | None, patience: float) -> float | None:
     """Seconds until the next look, or None when the time is up.
 
     `ahead` is how many may be before us in the queue (0: it is our turn). Who has waited for long looks less often,
-    but every 0.1 s. Who gives no time still waits until it is known that it would have to wait.
+    but every 0.1 s. `patience` is how long what is in the way may be about to go: so long waits also who gives no time.
     """
     pause = min(SLOWEST, max(QUICKEST, waited / 50) * (1 + ahead))
     if timeout is None:
         return pause
-    left = max(timeout, TURN if ahead else SETTLE) - waited
+    left = max(timeout, patience) - waited
     return min(pause, left) if left > 0 else None
 
 
@@ -89,7 +89,7 @@ class Slots:
     """`occupy` of the `slots` slots of one limit: `collect()` takes them, `release()` gives them back.
 
     `numbers` are the slots that are held, `waited` the seconds that it took. `timeout` is in seconds, None for no end;
-    one under 0.25 may take that long while others are before us. `run_id` and `run_name` are for people.
+    one under 0.5 may take that long while others are before us. `run_id` and `run_name` are for people.
     Raises ValueError where `occupy` is not between 1 and `slots`, SettingsError where `limit` cannot be a name.
     """
 
@@ -125,22 +125,29 @@ class Slots:
         """
         owner = _flow_of_control()
         self._refuse_reentry(owner)
-        began = self._clock.monotonic()
         try:
             with self._storage_errors(), closing(_Ticket(self, self._clock)) as ticket:
-                while (ahead := ticket.ahead()) or not self._take():
-                    self.waited = self._clock.monotonic() - began
-                    pause = next_look(ahead, self.waited, self.timeout)
-                    if pause is None:
-                        raise SlotTimeout(self._too_late(), hint="`holter slots` shows who holds them")
-                    yield pause
-            self.waited = self._clock.monotonic() - began
+                yield from self._wait(ticket)
             self._owner = owner
             _held.add(self)
             _entered.set((*(each for each in _entered.get() if each in _held), self))
         except BaseException:
             self.abandon()
             raise
+
+    def _wait(self, ticket: _Ticket) -> Generator[float]:
+        began = self._clock.monotonic()
+        while True:
+            ahead = ticket.ahead()
+            chosen = [] if ahead else self._choose()
+            locked = bool(chosen) and self._lock(chosen)
+            self.waited = self._clock.monotonic() - began
+            if locked:
+                return
+            pause = next_look(ahead, self.waited, self.timeout, TURN if ahead or chosen else SETTLE)
+            if pause is None:
+                raise SlotTimeout(self._too_late(), hint="`holter slots` shows who holds them")
+            yield pause
 
     def release(self) -> bool:
         """Give the slots back, from any thread; True. Raises RuntimeError where they are not held.
@@ -170,19 +177,21 @@ class Slots:
         """What is written into a file that is locked from now on."""
         return record(self.occupy, self._clock.wall(), self.run_id, self.run_name)
 
-    def _take(self) -> bool:
-        """Take the locks of as many slots as we want, or of none."""
+    def _choose(self) -> list[int]:
         states = {number: look(slot_path(self.folder, number))[0] for number in slot_numbers(self.folder)}
         self._refuse_unusable([number for number, state in states.items() if state == UNUSABLE])
-        chosen = choose(states, self.slots, self.occupy)
+        return choose(states, self.slots, self.occupy)
+
+    def _lock(self, numbers: list[int]) -> bool:
+        """Take the locks of all these slots, or of none."""
         try:
-            for number in chosen:
+            for number in numbers:
                 self._locks.append(_locked(slot_path(self.folder, number), self.record()))
         except Timeout:  # somebody looks at it in this instant, or a ticket made just now is older than ours
             self._let_go()
             return False
-        self.numbers = tuple(chosen)
-        return bool(chosen)
+        self.numbers = tuple(numbers)
+        return True
 
     def _refuse_reentry(self, owner: tuple[int, Any, Any]) -> None:
         ours = (owner, (*owner[:2], None))  # taken outside of the loop, it is held by all of the loop's tasks

@@ -28,7 +28,7 @@ from holter.agent.slot_files import (
     slot_path,
     tickets,
 )
-from holter.agent.slots import SETTLE, SLOWEST, TURN, Slots, choose, holders, limits, next_look, waiters
+from holter.agent.slots import SLOWEST, Slots, choose, holders, limits, next_look, waiters
 from holter.backends.clock import SYSTEM
 from holter.backends.errors import HolterError, SettingsError, SlotReentry, SlotTimeout, StorageError
 
@@ -99,15 +99,17 @@ def test_what_is_chosen_is_free_and_never_makes_more_than_there_are_slots(
         assert taken + occupy > slots
 
 
-@given(st.integers(0, 100), st.floats(0, 1e6), st.none() | st.floats(0, 1e6))
-def test_a_waiter_looks_again_soon_and_not_after_its_time(ahead: int, waited: float, timeout: float | None) -> None:
-    pause = next_look(ahead, waited, timeout)
+@given(st.integers(0, 100), st.floats(0, 1e6), st.none() | st.floats(0, 1e6), st.floats(0, 1))
+def test_a_waiter_looks_again_soon_and_not_after_its_time(
+    ahead: int, waited: float, timeout: float | None, patience: float
+) -> None:
+    pause = next_look(ahead, waited, timeout, patience)
     if pause is None:
         assert timeout is not None
         assert waited >= timeout
     else:
         assert 0 < pause <= SLOWEST
-        assert timeout is None or waited + pause <= max(timeout, TURN if ahead else SETTLE) * (1 + 1e-9)
+        assert timeout is None or waited + pause <= max(timeout, patience) * (1 + 1e-9)
 
 
 @given(st.text(max_size=60))
@@ -256,8 +258,10 @@ def test_who_waits_in_vain_is_told_so_in_time_and_leaves_no_ticket(home: str) ->
             found.append(str(error))
 
     in_thread(work).join(10)
-    assert found == ["no slot of limit 'database' became free within 0.30 s (`holter slots` shows who holds them)"]
-    assert 0.3 <= time.monotonic() - began < 1.5
+    assert 0.3 <= time.monotonic() - began < 5
+    (message,) = found
+    assert message.startswith("no slot of limit 'database' became free within 0.3")
+    assert message.endswith(" s (`holter slots` shows who holds them)")
     assert os.listdir(f"{folder_of(home, 'database')}/queue") == []
     gate.release()
 
