@@ -106,7 +106,7 @@ class ActiveRun:
         self.state = "RETRYING"
         emit(
             f'{{"event":"retry","run":"{self.id}","at":{time_ns() // 1000}e-6,"attempt":{self.attempt},"delay":{delay:.6f}'
-            f',"reason":{dumps(reason)},"error":{dumps(error)}'
+            f',"reason":{dumps(reason and clean(reason)[:2000])},"error":{dumps(error)}'
         )
 
     @harmless
