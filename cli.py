@@ -43,7 +43,8 @@ class Verbs(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             code = super().invoke(ctx)
-            sys.stdout.flush()
+            if sys.stdout is not None:  # started with a closed stdout
+                sys.stdout.flush()
             return code
         except (
             BrokenPipeError
