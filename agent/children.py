@@ -46,11 +46,14 @@ class Child:
         self.timed_out = False
         self._killed = False
         self._grace = GRACE
+        self._warned: set[int] = set()
         out, its_out = _pipe()
         err, its_err = _pipe()
         self._pipes = {out: "stdout", err: "stderr"}
         try:
-            self.pid = _spawn(argv, environ, [(os.POSIX_SPAWN_DUP2, its_out, 1), (os.POSIX_SPAWN_DUP2, its_err, 2)])
+            self.pid = _spawn(
+                argv, environ, [(os.POSIX_SPAWN_DUP2, its_out, 1), (os.POSIX_SPAWN_DUP2, its_err, 2)]
+            )
         except BaseException:
             self._close()
             raise
@@ -121,22 +124,33 @@ class Child:
 
     def _bury_orphans(self) -> None:
         """Reap children of ours that we did not start: an adopted orphan, or all of them where we are process 1."""
-        while (found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and found.si_pid != self.pid:
+        while (
+            found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        ) and found.si_pid != self.pid:
             os.waitpid(found.si_pid, 0)
             if self._strangers is not None:
                 self._strangers.discard(found.si_pid)
 
     def _awaits_family(self) -> bool:
-        return self.timed_out and not self._killed and bool(self._left())
+        """After a time-out: whether somebody is left. An orphan from outside the group hears of it here."""
+        if not self.timed_out or self._killed:
+            return False
+        group, orphans = self._left()
+        for pid in orphans - group - self._warned:
+            self._warned.add(pid)
+            os.kill(pid, signal.SIGTERM)
+        return bool(group or orphans)
 
-    def _left(self) -> dict[int, int]:
-        """The living of the group, and the living orphans that became ours, with their parents' pids."""
-        me, spared = os.getpid(), self._strangers
-        return {
-            pid: parent
-            for pid, parent, group in _living()
-            if group == self.pid or (spared is not None and parent == me and pid not in spared)
-        }
+    def _left(self) -> tuple[set[int], set[int]]:
+        """The living of the group, and the living orphans that became ours: their numbers stay theirs until we reap
+        them, so they can be signalled."""
+        group, orphans = set(), set()
+        for pid, parent, its_group in _living():
+            if its_group == self.pid:
+                group.add(pid)
+            if self._strangers is not None and parent == os.getpid() and pid not in self._strangers:
+                orphans.add(pid)
+        return group, orphans
 
     def reap(self, *, kill: bool) -> dict[str, float]:
         """Let go of it after it has ended; with `kill`, end whatever it left behind.
@@ -156,10 +170,9 @@ class Child:
         """SIGKILL to the group, and to each orphan that becomes ours when its parent dies, until there is none."""
         until = SYSTEM.monotonic() + SWEEP
         self.send(signal.SIGKILL)
-        while (left := self._left()) and SYSTEM.monotonic() < until:
-            for pid, parent in left.items():
-                if parent == os.getpid():  # ours: its number stays its own until we reap it
-                    os.kill(pid, signal.SIGKILL)
+        while any(left := self._left()) and SYSTEM.monotonic() < until:
+            for pid in left[1]:
+                os.kill(pid, signal.SIGKILL)
             SYSTEM.sleep(0.005)
 
     def _close(self) -> None:

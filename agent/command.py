@@ -22,14 +22,15 @@ from json import dumps
 from ..backends.clock import SYSTEM
 from ..backends.errors import HolterError, SettingsError, SlotTimeout, UnknownLimit
 from . import identity, recorder, redact
+from .active import ActiveRun
 from .children import Child
 from .endings import Ending
 from .envfile import read_env_file
 from .knobs import configure, knobs
 from .output import Keeper, Mirror
-from .recorder import ActiveRun, harmless
 from .relay import Relay, Told
 from .retries import RetryPolicy
+from .tape import PARENT, cwd, harmless
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,8 +89,10 @@ def run_command(
             if limit is not None and not relay.interruptible(partial(_take_slot, slots, limit, on_busy)):
                 return _skip(run, limit)
             # Python would keep back what it prints to a pipe, and lose it when the process is killed.
-            environ = {"PYTHONUNBUFFERED": "1", **os.environ, **extra, recorder.PARENT: run.id}
-            return _Attempts(argv, environ, run, relay, timeout).drive(RetryPolicy(retries, retry_delay), retry_on)
+            environ = {"PYTHONUNBUFFERED": "1", **os.environ, **extra, PARENT: run.id}
+            return _Attempts(argv, environ, run, relay, timeout).drive(
+                RetryPolicy(retries, retry_delay), retry_on
+            )
     except CannotStart as error:
         return _fail(run, error.code, str(error))
     except Told as told:
@@ -117,7 +120,9 @@ def parse_limit(text: str) -> tuple[str, int | None]:
     """`NAME` or `NAME:SLOTS` as name and slots (None: as in the settings). Raises SettingsError."""
     found = _LIMIT.fullmatch(text.strip())
     if found is None:
-        raise SettingsError(f"{text!r} is no limit", path="--limit", hint="write NAME or NAME:SLOTS, as in database:3")
+        raise SettingsError(
+            f"{text!r} is no limit", path="--limit", hint="write NAME or NAME:SLOTS, as in database:3"
+        )
     return found[1], int(found[2]) if found[2] else None
 
 
@@ -147,7 +152,9 @@ def judge(code: int, *, told: int | None = None, timeout: float | None = None, c
     after = f" after {_signal_name(told)}" if told is not None else ""
     if died_by is not None:
         return Ending("CRASHED", f"killed by {died_by}{_cause(-code)}{after}", exit_code, died_by)
-    return Ending("FAILED", f"exit code {code}{after}" + (f": {complaint[:500]}" if complaint else ""), exit_code)
+    return Ending(
+        "FAILED", f"exit code {code}{after}" + (f": {complaint[:500]}" if complaint else ""), exit_code
+    )
 
 
 # --- the attempts --------------------------------------------------------------------------------------------
@@ -162,7 +169,7 @@ class _Attempts:
         self._argv, self._environ = argv, environ
         self._run, self._relay = run, relay
         self._timeout = timeout or None
-        self._mirror = Mirror()
+        self._mirror = Mirror({"stdout": 1, "stderr": 2})
         self._usage = {"cpu_seconds": 0.0, "max_rss_bytes": 0}
 
     def drive(self, policy: RetryPolicy, retry_on: Sequence[str]) -> int:
@@ -177,7 +184,9 @@ class _Attempts:
             again = relay.told is None and retryable(ending, retry_on)
             delay = policy.delay_after(run.attempt, None) if again else None
             relay.watch(None)
-            self._add_usage(child.reap(kill=child.timed_out or delay is not None))  # never two attempts at a time
+            self._add_usage(
+                child.reap(kill=child.timed_out or delay is not None)
+            )  # never two attempts at a time
             if delay is None:
                 return _end(run, ending, keeper.complaint, self._usage)
             run.retry(_error(ending, keeper.complaint), delay, ending.reason)
@@ -264,9 +273,11 @@ def _read_env_file(path: str | None) -> tuple[dict[str, str], CannotStart | None
 def _start(argv: list[str], name: str | None, tags: tuple[str, ...], pending: bool) -> ActiveRun | None:
     parent = recorder.current()
     facts = f',"argv":{dumps(_within(redact.command_line(argv)))},"code":{dumps(_code_of(argv))}'
-    if (cwd := recorder._cwd()) is not None:
-        facts += f',"cwd":{dumps(cwd)}'
-    return recorder.start("command", name or job_name(argv), parent=parent, facts=facts, tags=tags, pending=pending)
+    if (folder := cwd()) is not None:
+        facts += f',"cwd":{dumps(folder)}'
+    return recorder.start(
+        "command", name or job_name(argv), parent=parent, facts=facts, tags=tags, pending=pending
+    )
 
 
 def _within(words: list[str]) -> list[str]:
@@ -302,7 +313,9 @@ def _take_slot(slots: ExitStack, limit: str, on_busy: str) -> bool:
         raise CannotStart(OURS, _busy(name)) from None
     except (UnknownLimit, SettingsError):
         raise
-    except HolterError as error:  # no slot files to be had: whoever asks for exclusion must not run without it
+    except (
+        HolterError
+    ) as error:  # no slot files to be had: whoever asks for exclusion must not run without it
         raise CannotStart(OURS, str(error)) from None
     return True
 

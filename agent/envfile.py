@@ -21,7 +21,7 @@ def read_env_file(path: str) -> dict[str, str]:
     """
     try:
         with open(path, encoding="utf-8") as file:
-            lines = file.read().splitlines()
+            lines = file.read().split("\n")
     except (OSError, UnicodeDecodeError) as error:
         detail = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise SettingsError(f"cannot read the environment file {path}: {detail}", path="--env-file") from None

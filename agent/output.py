@@ -40,10 +40,11 @@ _WORDS = (b"error", b"exception", b"traceback", b"fatal", b"fail", b"panic", b"c
 
 
 class Mirror:
-    """Our own stdout and stderr. One that nobody reads any more is let go; the command does not notice."""
+    """Our own output. A stream that nobody reads any more is let go; the command does not notice."""
 
-    def __init__(self) -> None:
-        self._open = {"stdout": 1, "stderr": 2}
+    def __init__(self, streams: dict[str, int]) -> None:
+        """`streams` are the descriptors by name."""
+        self._open = dict(streams)
 
     def write(self, stream: str, data: bytes) -> None:
         """Write all of `data` at once, waiting where the reader is slow. Never raises."""
@@ -69,7 +70,11 @@ class Keeper:
     """
 
     def __init__(
-        self, write: Callable[[str, str, float], None], head: int = HEAD, tail: int = TAIL, errors: int = ERRORS
+        self,
+        write: Callable[[str, str, float], None],
+        head: int = HEAD,
+        tail: int = TAIL,
+        errors: int = ERRORS,
     ) -> None:
         self.lines_left_out = 0
         self.bytes_left_out = 0
@@ -109,7 +114,7 @@ class Keeper:
             self._put(self._held.popleft())
 
     def _take(self, stream: str, data: bytes) -> None:
-        block = Block(stream, SYSTEM.wall(), data, len(data) + LINE_COST * (data.count(b"\n") + 1))
+        block = Block(stream, SYSTEM.wall(), data, len(data) + LINE_COST * (data.count(b"\n") or 1))
         if block.cost <= self._head:
             self._head -= block.cost
             return self._put(block)
