@@ -14,18 +14,21 @@ GAP = 2  # blanks between columns
 
 class Grid:
     """Rows of cells under `columns`. `right` are aligned to the right. `elastic` names those that give way,
-    in this order, each down to so many characters. With no `header` only the rows are shown."""
+    in this order, each down to so many characters; those in `wrap` go on in the next line, others are cut. With no
+    `header` only the rows are shown."""
 
     def __init__(
         self,
         *columns: str,
         right: Sequence[str] = (),
         elastic: Mapping[str, int] | None = None,
+        wrap: Sequence[str] = (),
         header: bool = True,
     ) -> None:
         self._columns = columns
         self._right = right
         self._elastic = elastic or {}
+        self._wrap = wrap
         self._header = header
         self._rows: list[Sequence[Text]] = []
 
@@ -37,7 +40,7 @@ class Grid:
             box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold", show_header=self._header
         )
         for name, width in zip(self._columns, self._widths(options.max_width)):
-            table.add_column(name, width=width, no_wrap=True, overflow="ellipsis")
+            table.add_column(name, width=width, no_wrap=name not in self._wrap, overflow="ellipsis")
             table.columns[-1].justify = "right" if name in self._right else "left"
         for row in self._rows:
             table.add_row(*row)

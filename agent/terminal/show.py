@@ -145,7 +145,7 @@ def _attempts(run: Run, now: float) -> RenderableType:
             Text(f"  {each['attempt']}"),
             Text(moment(began, now)),
             Text(took(ended - began if began and ended else None)),
-            Text(f"again in {took(delay)}" if delay is not None else NOTHING),
+            Text(NOTHING if delay is None else f"again in {took(delay)}" if delay else "again at once"),
             Text(error_line(each.get("error")) or line(each.get("reason") or ""), "red"),
         )
     return table

@@ -93,7 +93,7 @@ def _number(value: Any) -> str:
 def status_table(jobs: Sequence[JobStatus], now: float) -> Grid:
     scheduled = any(job.schedule for job in jobs)
     columns = ["JOB", "STATUS", "LAST RUN", "TOOK", *(["NEXT"] if scheduled else []), "WHAT IS WRONG"]
-    table = Grid(*columns, right=("TOOK",), elastic={"JOB": 16, "WHAT IS WRONG": 16})
+    table = Grid(*columns, right=("TOOK",), elastic={"JOB": 16, "WHAT IS WRONG": 16}, wrap=("WHAT IS WRONG",))
     for job in jobs:
         last = job.record.last
         problems = job.verdict.problems
