@@ -17,6 +17,7 @@ from ..backends.errors import OffsetMismatch, StorageError
 from ..backends.lines import encode
 from .journal import Journal, read
 from .knobs import complain
+from .tape import harmless
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,26 +80,31 @@ class Shipper:
         while True:
             if not self._closing:
                 self._wake.acquire(timeout=max(0.0, min(rest, next_beat - time.monotonic())))
-            try:
-                if time.monotonic() >= next_beat and not self._closing:
-                    next_beat = time.monotonic() + self.heartbeat
-                    self._beat()
-                began = time.monotonic()
-                more = self._ship()
-                if self._closing and not more:
-                    return self._settle()
-                rest = max(REST * (time.monotonic() - began), 0.0 if more else INTERVAL)
-                wait = INTERVAL
-            except (StorageError, OSError, ValueError) as error:
-                complain(f"the store is away, records wait in the journal: {error}")
-                if self._closing:
-                    return self._done.release()
+            began = time.monotonic()
+            beat = began >= next_beat and not self._closing
+            if beat:
+                next_beat = began + self.heartbeat
+            more = self._turn(beat)
+            if self._closing and not more:
+                return self._settle(arrived=more is not None)
+            if more is None:
                 rest = wait = min(RETRY_AT_MOST, wait * 2)
-                self.behind = self.journal.size() - self._offset > CAP
+            else:
+                wait = INTERVAL
+                rest = max(REST * (time.monotonic() - began), 0.0 if more else INTERVAL)
 
-    def _beat(self) -> None:
-        self._beats += 1
-        self.journal.write(encode({"event": "beat", "at": time.time(), "seq": self._beats}))
+    @harmless
+    def _turn(self, beat: bool) -> bool | None:
+        """Beat if it is time, send one batch; whether there is more to send, None where the store did not take it."""
+        if beat:
+            self._beats += 1
+            self.journal.write(encode({"event": "beat", "at": time.time(), "seq": self._beats}))
+        try:
+            return self._ship()
+        except (StorageError, OSError) as error:
+            complain(f"the store is away, records wait in the journal: {error}")
+            self.behind = self.journal.size() - self._offset > CAP
+            return None
 
     def _ship(self) -> bool:
         """Send one batch; say whether there is more."""
@@ -130,10 +136,14 @@ class Shipper:
         os.unlink(path)
         os.close(fd)
 
-    def _settle(self) -> None:
-        """All is shipped: the store is closed, the journal removed, and the waiting exit released."""
-        if not self._stopped and self._offset == self.journal.size():
+    def _settle(self, arrived: bool) -> None:
+        """Nothing more can be done: the store is closed, the waiting exit released; a journal that arrived whole goes."""
+        self._let_go(arrived)
+        self._done.release()
+
+    @harmless
+    def _let_go(self, arrived: bool) -> None:
+        if arrived and not self._stopped and self._offset == self.journal.size():
             self.journal.remove()
         if self._store is not None:
             self._store.close()
-        self._done.release()
