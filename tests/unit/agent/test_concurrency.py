@@ -400,3 +400,23 @@ def test_nothing_of_it_is_loaded_before_the_first_use() -> None:
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
     assert (done.stdout, done.stderr) == ("set()\n", "")
+
+
+def test_a_disk_that_takes_no_more_bytes_keeps_nobody_out_and_lets_nobody_else_in(home: str) -> None:
+    script = """
+import resource, threading
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+answers = []
+def other():
+    try:
+        concurrency("one", timeout_seconds=0).__enter__()
+    except TimeoutError as error:
+        answers.append(type(error).__name__)
+with concurrency("one"):
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join()
+print(answers)
+"""
+    done = run_script(home, script)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "['SlotTimeout']\n", "")
