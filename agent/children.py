@@ -156,7 +156,7 @@ class Child:
         """Let go of it after it has ended; with `kill`, end whatever it left behind.
 
         Returns what it used: `cpu_seconds` (user and system, with the children that it waited for) and
-        `max_rss_bytes` (of the largest of them).
+        `max_rss_bytes` (of the largest of them; Linux counts from our own size at its start, some 20 MB).
         """
         signal.setitimer(signal.ITIMER_REAL, 0)
         if kill:

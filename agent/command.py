@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import sys
 from contextlib import ExitStack
 from functools import partial
-from hashlib import blake2b
 from json import dumps
 
 from ..backends.clock import SYSTEM
@@ -27,6 +25,7 @@ from .children import Child
 from .endings import Ending
 from .envfile import read_env_file
 from .knobs import configure, knobs
+from .outcome import error_of, judge, retryable
 from .output import Keeper, Mirror
 from .relay import Relay, Told
 from .retries import RetryPolicy
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-TIMED_OUT, OURS, REFUSED, NOT_FOUND = 124, 125, 126, 127
+OURS, REFUSED, NOT_FOUND = 125, 126, 127
 LEVELS = {"stdout": "INFO", "stderr": "WARNING", "holter": "WARNING"}
 NAME_LIMIT = 60  # characters of a name that is made from the command line
 ARGV_LIMIT = 20_000  # characters of the command line that are recorded
@@ -133,30 +132,6 @@ def job_name(argv: list[str]) -> str:
     return shown if len(shown) <= NAME_LIMIT else f"{shown[: NAME_LIMIT - 3]}..."
 
 
-def judge(code: int, *, told: int | None = None, timeout: float | None = None, complaint: str = "") -> Ending:
-    """How a command ended. `code` is its exit code, or minus the signal that ended it; `told` the last signal to end
-    that was passed on to it; `timeout` the seconds of the time limit that it ran into; `complaint` what it said last.
-
-    An exit by a signal is CRASHED, but CANCELLED after Ctrl-C; `exit_code` is what `holter run` exits with. Pure.
-    """
-    died_by = _signal_name(-code) if code < 0 else None
-    exit_code = 128 - code if code < 0 else code
-    if timeout is not None:
-        return Ending("TIMED_OUT", f"ran longer than {timeout:g} s", TIMED_OUT, died_by)
-    if code == 0:
-        return Ending("COMPLETED", None, 0)
-    if told == signal.SIGINT:
-        return Ending("CANCELLED", "interrupted (Ctrl-C)", exit_code, died_by or "SIGINT")
-    if told is not None and exit_code == 128 + told:
-        return Ending("CRASHED", f"terminated by {_signal_name(told)}", exit_code, _signal_name(told))
-    after = f" after {_signal_name(told)}" if told is not None else ""
-    if died_by is not None:
-        return Ending("CRASHED", f"killed by {died_by}{_cause(-code)}{after}", exit_code, died_by)
-    return Ending(
-        "FAILED", f"exit code {code}{after}" + (f": {complaint[:500]}" if complaint else ""), exit_code
-    )
-
-
 # --- the attempts --------------------------------------------------------------------------------------------
 
 
@@ -189,7 +164,7 @@ class _Attempts:
             )  # never two attempts at a time
             if delay is None:
                 return _end(run, ending, keeper.complaint, self._usage)
-            run.retry(_error(ending, keeper.complaint), delay, ending.reason)
+            run.retry(error_of(ending, keeper.complaint), delay, ending.reason)
             relay.interruptible(partial(SYSTEM.sleep, delay))
             run.try_again(run.attempt + 1)
 
@@ -223,14 +198,6 @@ class _Attempts:
     def _add_usage(self, usage: dict[str, Any]) -> None:
         self._usage["cpu_seconds"] = round(self._usage["cpu_seconds"] + usage["cpu_seconds"], 6)
         self._usage["max_rss_bytes"] = max(self._usage["max_rss_bytes"], usage["max_rss_bytes"])
-
-
-def retryable(ending: Ending, retry_on: Sequence[str]) -> bool:
-    """Whether `retry_on` (see `parse_retry_on`) names this ending."""
-    if ending.state == "COMPLETED":
-        return False
-    kind = {"TIMED_OUT": "timeout", "CRASHED": "crash"}.get(ending.state, "exit")
-    return bool({"any", kind, f"{kind}:{ending.exit_code}"} & set(retry_on))
 
 
 @harmless
@@ -343,38 +310,10 @@ def _fail(run: ActiveRun, code: int, reason: str) -> int:
 def _end(run: ActiveRun, ending: Ending, complaint: str | None, usage: dict[str, Any] | None = None) -> int:
     run.end(
         ending.state,
-        error=_error(ending, complaint or ""),
+        error=error_of(ending, complaint or ""),
         reason=ending.reason,
         exit_code=ending.exit_code,
         signal=ending.signal,
         usage=usage,
     )
     return ending.exit_code or 0
-
-
-def _error(ending: Ending, complaint: str) -> dict[str, Any] | None:
-    """What a failed command has for an exception. The fingerprint is the same whatever the numbers in the message."""
-    if ending.state != "FAILED":
-        return None
-    message = redact.clean(complaint)[:2000] or f"exit code {ending.exit_code}"
-    shape = f"{ending.exit_code}|{re.sub('[0-9]+', '#', message)}"
-    return {
-        "type": "ExitCode",
-        "message": message,
-        "traceback": None,
-        "fingerprint": blake2b(shape.encode("utf-8", "replace"), digest_size=6).hexdigest(),
-    }
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # a real-time signal
-        return f"signal {number}"
-
-
-def _cause(number: int) -> str:
-    if number == signal.SIGKILL:
-        return " (out of memory, or somebody's kill -9)"
-    text = signal.strsignal(number)
-    return f" ({text.lower()})" if text else ""

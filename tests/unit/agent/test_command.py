@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holter.agent.command import NAME_LIMIT, job_name, judge, parse_limit, parse_retry_on, retryable
+from holter.agent.command import NAME_LIMIT, job_name, parse_limit, parse_retry_on
 from holter.agent.envfile import read_env_file
+from holter.agent.outcome import judge, retryable
 from holter.backends.errors import SettingsError
 
 KILL, TERM, INT, SEGV = signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGSEGV
