@@ -23,6 +23,9 @@ class Verbs(click.Group):
 
     def main(self, *args: Any, **extra: Any) -> Any:
         extra["standalone_mode"] = False
+        for name in ("stdout", "stderr"):
+            if getattr(sys, name) is None:  # whoever started us had closed it
+                setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - for as long as we live
         if hasattr(sys.stdout, "reconfigure"):  # a terminal that cannot show a sign shows "?"
             sys.stdout.reconfigure(errors="replace")
         try:
@@ -43,12 +46,9 @@ class Verbs(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             code = super().invoke(ctx)
-            if sys.stdout is not None:  # started with a closed stdout
-                sys.stdout.flush()
+            sys.stdout.flush()
             return code
-        except (
-            BrokenPipeError
-        ):  # `holter runs | head`: what is left in the buffer must not be tried again at exit
+        except BrokenPipeError:  # as from `holter runs | head`: what is left must not be tried again at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return SIGPIPE
         except KeyboardInterrupt:
@@ -71,6 +71,14 @@ def cli() -> None:
 
     `holter run -- CMD` or `@flow` records, `holter runs` shows, `holter watch` alerts.
     """
+
+
+@cli.command()
+def demo() -> int:
+    """See it all in a minute: real scripts, one killed, its alert."""
+    from .agent.demo import demo as play
+
+    return play()
 
 
 @cli.command()

@@ -182,6 +182,26 @@ def test_a_reader_that_goes_away_is_no_error(user: User) -> None:
         assert [row for row in result.stderr.splitlines() if "no watchdog" not in row] == []
 
 
+def test_a_closed_stdout_or_stderr_is_no_error(user: User) -> None:
+    user.script(HELLO)
+    for closed in (">&-", "2>&-", ">&- 2>&-"):
+        for verb, code in (
+            ("runs", 0),
+            ("logs last", 0),
+            ("status", 0),
+            ("show nope", 2),
+            ("run -- true", 0),
+        ):
+            result = subprocess.run(
+                ["bash", "-c", f"{HOLTER} {verb} {closed}"],
+                check=False,
+                env=user.environ,
+                capture_output=True,
+                timeout=60,
+            )
+            assert result.returncode == code, (verb, closed, result.stderr)
+
+
 def test_logs_f_prints_lines_as_they_come_and_exits_with_the_code_of_the_run(user: User) -> None:
     quiet: dict[str, Any] = {
         "stdin": subprocess.PIPE,
