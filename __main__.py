@@ -1,0 +1,3 @@
+from holter.cli import main
+
+main()
