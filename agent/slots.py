@@ -186,7 +186,9 @@ class Slots:
         """Take the locks of all these slots, or of none."""
         try:
             for number in numbers:
-                self._locks.append(_locked(slot_path(self.folder, number), self.record()))
+                lock = _native(slot_path(self.folder, number), self.record())
+                self._locks.append(lock)  # before it is locked: an exception in between must not leave it so
+                lock.acquire(blocking=False)
         except Timeout:  # somebody looks at it in this instant, or a ticket made just now is older than ours
             self._let_go()
             return False
@@ -261,15 +263,12 @@ class _Ticket:
     def _publish(self) -> None:
         make_folder(self._slots.home, self._slots.limit)
         self._sweep_drafts()
-        draft = f"{self._queue}/.{token(16)}"
-        try:
-            lock = _locked(draft, self._slots.record())
-            name = f"{int(self._clock.wall() * 1e9):020d}-{token(8)}"
-            os.rename(draft, f"{self._queue}/{name}")
-        except BaseException:
-            _remove(draft)
-            raise
-        self._name, self._lock = name, lock
+        self._name = draft = f".{token(16)}"
+        self._lock = _native(f"{self._queue}/{draft}", self._slots.record())
+        self._lock.acquire(blocking=False)
+        name = f"{int(self._clock.wall() * 1e9):020d}-{token(8)}"
+        os.rename(f"{self._queue}/{draft}", f"{self._queue}/{name}")
+        self._name = name
 
     def _sweep_drafts(self) -> None:
         for name in drafts(self._slots.folder):
@@ -279,12 +278,10 @@ class _Ticket:
                     os.unlink(path)
 
 
-def _locked(path: str, text: bytes) -> FileLock:
-    """A kernel lock on `path`, held by this process and signed with `text`. Raises Timeout, OSError."""
+def _native(path: str, text: bytes) -> FileLock:
+    """A kernel lock on `path`, not taken yet, that will be signed with `text`."""
     sign = partial(_sign, text)
-    lock = FileLock(path, mode=0o600, thread_local=False, fallback_to_soft=False, on_acquired=sign)
-    lock.acquire(blocking=False)
-    return lock
+    return FileLock(path, mode=0o600, thread_local=False, fallback_to_soft=False, on_acquired=sign)
 
 
 def _sign(text: bytes, fd: int) -> None:
