@@ -1,0 +1,40 @@
+"""`--long` runs the longer proofs too; where HOLTER_CI is set, a test that is skipped for want of a tool is a failure."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="run the longer proofs too (minutes)")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--long"):
+        return
+    long = [item for item in items if item.get_closest_marker("long")]
+    config.hook.pytest_deselected(items=long)
+    items[:] = [item for item in items if item not in long]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, Any, Any]:
+    return _strict((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, Any, Any]:
+    return _strict((yield))
+
+
+def _strict(report: Any) -> Any:
+    """A reason that says what to install names a tool that .ci/run should have brought."""
+    if "HOLTER_CI" in os.environ and report.skipped and not hasattr(report, "wasxfail"):
+        reason = str(report.longrepr[2])
+        if "install" in reason:
+            report.outcome, report.longrepr = "failed", f"not on this machine, but .ci/run needs it: {reason}"
+    return report
