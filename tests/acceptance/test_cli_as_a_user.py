@@ -38,7 +38,7 @@ hello_world()
 """
 
 LONG_NAME = "nightly reconciliation of the ledgers of all our houses, second part"
-LONG = f'''
+LONG = f"""
 from holter import flow
 
 @flow(name="{LONG_NAME}", log_prints=True)
@@ -48,7 +48,7 @@ def job():
     raise ValueError("a message that is longer than any column has room for: " + "y" * 200)
 
 job()
-'''
+"""
 
 SLOW = """
 import sys

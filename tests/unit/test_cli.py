@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -562,7 +564,8 @@ def test_alerts_test_sends_through_each_channel_and_exits_1_where_one_fails(
 def test_slots_show_who_holds_and_who_waits(home: Path) -> None:
     code = (
         "import sys\nfrom holter import concurrency, flow\n"
-        "@flow\ndef job():\n    with concurrency('database'):\n        print('in', flush=True)\n        sys.stdin.read()\njob()\n"
+        "@flow\ndef job():\n    with concurrency('database'):\n"
+        "        print('in', flush=True)\n        sys.stdin.read()\njob()\n"
     )
     home.mkdir()
     (home / "holter.yaml").write_text("limits: {database: 1, idle: 2}")
@@ -676,3 +679,20 @@ def test_verbs_that_read_say_in_one_line_that_nobody_watches_and_stop_when_someb
 
 def holter_program() -> str:
     return str(Path(sys.executable).with_name("holter"))
+
+
+def test_a_store_that_nobody_can_write_just_now_is_still_read(
+    ours: Holter, home: Path, stuck: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("holter.agent.terminal.desk.TIMEOUT", 0.2)
+    with closing(sqlite3.connect(home / "holter.db", isolation_level=None)) as rival:
+        rival.execute("BEGIN EXCLUSIVE")
+        subprocess.run(
+            [sys.executable, home.parent / "script.py"], check=True, capture_output=True, timeout=60
+        )
+        result = ours("runs", "--json")
+        assert len(objects(result)) == 3  # what had arrived before
+        assert result.stderr.startswith("holter: not up to date: ")
+        marked = ours("mark", stuck, "crashed")
+        assert (marked.exit_code, len(marked.stderr.splitlines())) == (1, 2)
+    assert len(objects(ours("runs", "--json"))) == 5
