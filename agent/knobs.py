@@ -118,15 +118,13 @@ def _cached(place: str, key: list[Any]) -> dict[str, Any] | None:
 
 def _parsed(place: str) -> dict[str, Any]:
     from ..backends.errors import SettingsError
-    from .settings import job_view, load, write_cache
+    from .settings import refresh_cache
 
     try:
-        settings = load(place, environ={k: v for k, v in os.environ.items() if k == "HOLTER_CONFIG"})
+        return refresh_cache(place, os.environ.get("HOLTER_CONFIG"))
     except SettingsError as error:
         complain(f"{error}; going on with defaults")
         return {}
-    write_cache(settings)
-    return job_view(settings)
 
 
 def _seconds(value: Any, default: float) -> float:

@@ -30,7 +30,7 @@ __all__ = [
     "expand",
     "job_view",
     "load",
-    "write_cache",
+    "refresh_cache",
 ]
 
 
@@ -83,23 +83,29 @@ def job_view(settings: Settings) -> dict[str, Any]:
     }
 
 
-def write_cache(settings: Settings) -> None:
-    """Leave `job_view` in HOME/cache/knobs.json, so that jobs need not read YAML while the file is the same."""
+def refresh_cache(home: str, config: str | None) -> dict[str, Any]:
+    """`job_view` of the file alone, left in HOME/cache/knobs.json too, so that jobs need not read YAML while the file is
+    the same. `config` is what HOLTER_CONFIG says. Raises SettingsError."""
+    settings = load(home, {"HOLTER_CONFIG": config} if config else {})  # what one job's environment says is not for all
+    view = job_view(settings)
+    if settings.config is not None:
+        try:
+            _write_cache(settings.home, settings.config, view)
+        except OSError:  # a read-only home: then every job reads the YAML itself
+            pass
+    return view
+
+
+def _write_cache(home: str, config: str, view: dict[str, Any]) -> None:
     from json import dumps
 
-    if settings.config is None:
-        return
-    try:
-        stat = os.stat(settings.config)
-        key = [settings.config, stat.st_mtime_ns, stat.st_size, stat.st_ino]
-        folder = f"{settings.home}/cache"
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        draft = f"{folder}/.knobs.{os.getpid()}"
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w") as file:
-            file.write(dumps({"key": key, "view": job_view(settings)}))
-        os.replace(draft, f"{folder}/knobs.json")
-    except OSError:  # a read-only home: then every job reads the YAML itself
-        return
+    stat = os.stat(config)
+    folder = f"{home}/cache"
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    draft = f"{folder}/.knobs.{os.getpid()}"
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w") as file:
+        file.write(dumps({"key": [config, stat.st_mtime_ns, stat.st_size, stat.st_ino], "view": view}))
+    os.replace(draft, f"{folder}/knobs.json")
 
 
 TEMPLATE = """\
