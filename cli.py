@@ -143,8 +143,8 @@ def watch(once: bool) -> int:
 def mark(run: str, state: str, reason: str) -> None:
     """Say by hand how a run ended that cannot say so itself."""
     from .agent.lookup import find_run
-    from .agent.marking import mark as judge
     from .agent.terminal.desk import opened
+    from .agent.watchdog.marking import mark as judge
 
     with opened() as desk:
         desk.refresh()
@@ -195,7 +195,7 @@ def prune(days: int | None, dry_run: bool, yes: bool) -> None:
 @as_json
 def doctor(as_json: bool) -> int:
     """Check this installation, and say what to do about each fault."""
-    from .agent.doctor import examine
+    from .agent.watchdog.doctor import examine
 
     findings = list(examine())
     if as_json:

@@ -12,7 +12,7 @@ Seconds = NewType("Seconds", float)
 EVENTS = (
     *(state.lower() for state in ENDINGS),
     *CONDITIONS,
-    *("stale", "late", "missed", "recovered", "slot_wait", "slot_hold", "short", "frequent"),
+    *("stale", "late", "missed", "recovered", "slot_wait", "slot_hold", "short", "frequent", "not_fresh"),
 )
 
 

@@ -46,7 +46,7 @@ def _list(as_json: bool) -> None:
 def test(channel: str | None) -> int:
     """Send a test alert through every channel, or through CHANNEL."""
     from ..settings import load
-    from ..trial import trial
+    from ..watchdog.trial import trial
 
     failed = False
     for tried in trial(load().channels, channel):

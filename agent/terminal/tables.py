@@ -13,9 +13,9 @@ from .grid import Grid
 from .text import NOTHING, error_line, line, moment, share, stamp, took, unix
 
 if TYPE_CHECKING:
-    from ..doctor import Finding
     from ..occupancy import Occupancy
     from ..reports import JobReport, JobStatus, Report
+    from ..watchdog.doctor import Finding
 
 STYLES = {
     "PENDING": ("·", "dim"),

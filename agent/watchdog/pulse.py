@@ -37,7 +37,7 @@ def warning(backend: Backend, now: float) -> str | None:
     """The line for everybody who reads while nobody watches; None while somebody does."""
     pulse = latest(backend)
     if pulse is None:
-        return "no watchdog has run yet, so nobody is alerted: start one with `holter watch`"
+        return "nobody watches, so nobody is alerted: start `holter watch`"
     if pulse["stopped"] or now - pulse["at"] > pulse["good_for"]:
-        return f"no watchdog since {rfc3339(pulse['at'])} ({pulse['host']}), so nobody is alerted: `holter watch`"
+        return f"nobody watches since {rfc3339(pulse['at'])[:19]}Z: start `holter watch`"
     return None

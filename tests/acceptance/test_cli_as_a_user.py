@@ -179,7 +179,7 @@ def test_a_reader_that_goes_away_is_no_error(user: User) -> None:
             ["bash", "-c", piped], check=False, env=user.environ, capture_output=True, text=True, timeout=60
         )
         assert result.returncode in (0, 141), verb
-        assert [row for row in result.stderr.splitlines() if "no watchdog" not in row] == []
+        assert [row for row in result.stderr.splitlines() if "nobody watches" not in row] == []
 
 
 def test_a_closed_stdout_or_stderr_is_no_error(user: User) -> None:

@@ -653,7 +653,7 @@ def test_doctor_warns_of_a_home_that_others_can_read_and_of_waiting_journals(
 
 
 def test_doctor_knows_the_file_system_that_a_path_is_on(tmp_path: Path) -> None:
-    from holter.agent.doctor import NETWORK, file_system
+    from holter.agent.watchdog.doctor import NETWORK, file_system
 
     assert file_system("/proc/self") in ("proc", "")
     assert file_system(str(tmp_path)) not in NETWORK
@@ -672,7 +672,7 @@ def test_verbs_that_read_say_in_one_line_that_nobody_watches_and_stop_when_someb
         ["alerts", "--json"],
     ):
         (line,) = ours(*args).stderr.splitlines()[:1]
-        assert "no watchdog" in line, args
+        assert "nobody watches" in line, args
     assert ours("watch", "--once").exit_code == 0
     assert ours("runs").stderr == ""
 

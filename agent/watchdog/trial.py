@@ -7,11 +7,11 @@ from difflib import get_close_matches
 
 from attrs import frozen
 
-from ..backends.clock import SYSTEM, Clock
-from ..backends.errors import ChannelError, SettingsError
-from .settings import Channel
-from .watchdog.channels import open_channel
-from .watchdog.message import test_alert
+from ...backends.clock import SYSTEM, Clock
+from ...backends.errors import ChannelError, SettingsError
+from ..settings import Channel
+from .channels import open_channel
+from .message import test_alert
 
 TIMEOUT = 15.0  # seconds for one channel
 

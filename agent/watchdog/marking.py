@@ -3,13 +3,13 @@ It is on record who said it, and why."""
 
 from __future__ import annotations
 
-from ..backends.base import Backend
-from ..backends.clock import SYSTEM, Clock
-from ..backends.errors import HolterError
-from ..backends.records import Run
-from . import identity
-from .lookup import descendants
-from .watchdog.judgements import Judge
+from ...backends.base import Backend
+from ...backends.clock import SYSTEM, Clock
+from ...backends.errors import HolterError
+from ...backends.records import Run
+from .. import identity
+from ..lookup import descendants
+from .judgements import Judge
 
 
 class OwnEnding(HolterError, RuntimeError):

@@ -12,15 +12,15 @@ from collections.abc import Callable, Iterator
 
 from attrs import frozen
 
-from ..backends.base import Backend
-from ..backends.clock import SYSTEM, Clock
-from ..backends.errors import ChannelError, HolterError, SettingsError
-from ..backends.records import Json, RunQuery
-from ..backends.urls import open_backend, redacted
-from .settings import Settings, load
-from .watchdog import outbox, pulse
-from .watchdog.adopt import Adopted, catch_up
-from .watchdog.channels import open_channel
+from ...backends.base import Backend
+from ...backends.clock import SYSTEM, Clock
+from ...backends.errors import ChannelError, HolterError, SettingsError
+from ...backends.records import Json, RunQuery
+from ...backends.urls import open_backend, redacted
+from ..settings import Settings, load
+from . import outbox, pulse
+from .adopt import Adopted, catch_up
+from .channels import open_channel
 
 ROOM = 200 * 2**20  # bytes that a disk should have free
 AHEAD = 60.0  # seconds that a record may be ahead of this clock
@@ -97,7 +97,7 @@ def _guarded(look: Look, settings: Settings, backend: Backend, clock: Clock) -> 
 
 
 def _python() -> Iterator[Finding]:
-    from .. import __version__
+    from ... import __version__
 
     version = ".".join(map(str, sys.version_info[:3]))
     yield Finding("ok", "holter", f"{__version__} on Python {version}, SQLite {sqlite3.sqlite_version}")
