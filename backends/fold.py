@@ -5,7 +5,8 @@ attrs classes of `records` would cost more than the work itself. It is determini
 come in order, events of different journals in any order, and the document comes out the same.
 
 Own testimony outranks inference: the ending that the process wrote beats a `mark` by an operator, which beats
-a verdict by proof. All three are kept.
+a verdict by proof. All three are kept. Only where a process is ended from outside because it ran too long (the verdict
+TIMED_OUT), what it says of its end afterwards is no more than the echo; that it completed all the same still counts.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def apply(doc: Doc, event: Event, journal: str) -> None:
 def settle(doc: Doc) -> None:
     """Derive what readers see (`state`, `conditions`, `reason`, ending) from what the witnesses said."""
     own, verdict = doc.get("end"), doc.get("verdict")
-    ending = own or verdict
+    ending = verdict if own is None or _is_echo(own, verdict) else own
     if ending:
         doc["state"], doc["conditions"] = ending["state"], []
         doc["ended_at"] = ending["at"]
@@ -59,6 +60,12 @@ def settle(doc: Doc) -> None:
     flags = doc.get("flags", {})
     doc["conditions"] = sorted(name for name, flag in flags.items() if flag[1])
     doc["reason"] = "; ".join(flags[name][2] for name in doc["conditions"] if flags[name][2]) or None
+
+
+def _is_echo(own: dict[str, Any], verdict: dict[str, Any] | None) -> bool:
+    if verdict is None or verdict["state"] != "TIMED_OUT" or verdict["by"] != "proof":
+        return False
+    return own["state"] not in ("COMPLETED", "TIMED_OUT") and own["at"] >= verdict["at"]
 
 
 def transitions(before: tuple[str, list[str]] | None, doc: Doc, at: float) -> list[dict[str, Any]]:
@@ -250,9 +257,10 @@ def _judge(doc: Doc, event: Event) -> None:
         doc["verdict"] = verdict
 
 
-def _standing(verdict: dict[str, Any]) -> tuple[int, float, str, str]:
+def _standing(verdict: dict[str, Any]) -> tuple[int, bool, float, str, str]:
     return (
         _WEIGHT.get(verdict["by"], 0),
+        verdict["by"] == "proof" and verdict["state"] == "TIMED_OUT",  # why it was ended says more than that it is gone
         -verdict["at"],
         verdict["state"],
         verdict["reason"] or "",

@@ -27,6 +27,7 @@ from ..settings import Settings
 from . import notify, outbox, pulse
 from .adopt import Adopted, catch_up
 from .deaths import Deaths
+from .enforce import Enforcer
 from .judgements import Judge
 from .reconcile import Sightings, reconcile
 
@@ -83,9 +84,11 @@ class Watchdog:
         self._sightings = Sightings()
         self._backend: Backend | None = None
         self._judge: Judge | None = None
+        self._enforcer = Enforcer(clock, once)
         self._steps = [
             Step("adopting dead journals", self._adopt),
             Step("reconciling live runs", self._reconcile),
+            Step("enforcing time limits", self._enforce),
             Step("writing the pulse", self._pulse, every=pulse.EVERY),
             Step("forgetting old records", self._tidy, every=TIDY_EVERY),
         ]
@@ -103,6 +106,8 @@ class Watchdog:
         self.deaths.close()
 
     def _close(self) -> None:
+        if self._backend is not None:
+            self._enforcer.close(self._backend)
         if self._judge is not None:
             self._judge.close()
         if self._backend is not None:
@@ -128,13 +133,20 @@ class Watchdog:
 
     def _reconcile(self) -> None:
         silence = self._sightings.look(self.seen.live, self.clock)
-        if self._judge is None:
-            self._judge = Judge(self.settings.home, self.settings.project, self._store(), self.clock)
-        changed = reconcile(
-            self._store(), self._judge, self.seen.live, silence, dict(self.settings.checks), self.clock
-        )
+        checks = dict(self.settings.checks)
+        changed = reconcile(self._store(), self._open_judge(), self.seen.live, silence, checks, self.clock)
         if changed:
             logger.info("{} conditions changed", changed)
+
+    def _enforce(self) -> None:
+        ended = self._enforcer.enforce(self._store(), self._open_judge(), self.seen.live)
+        if ended:
+            logger.warning("{} runs ended from outside: past their time limit", ended)
+
+    def _open_judge(self) -> Judge:
+        if self._judge is None:
+            self._judge = Judge(self.settings.home, self.settings.project, self._store(), self.clock)
+        return self._judge
 
     def _pulse(self) -> None:
         pulse.beat(self._store(), self.clock.wall(), started_at=self.started_at, once=self.once)
