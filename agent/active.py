@@ -122,7 +122,7 @@ class ActiveRun:
         usage: dict[str, Any] | None = None,
     ) -> None:
         """The run's one ending. A second call says nothing: a finished run never changes its ending."""
-        if process.runs.pop(self.id, None) is None:
+        if self.id not in process.runs:
             return
         micros = (perf_counter_ns() - self._began) // 1000
         if self.partial:
@@ -141,6 +141,7 @@ class ActiveRun:
         if self._cpu and usage is None:
             body += _usage_since(self._cpu)
         emit(body)
+        process.runs.pop(self.id, None)  # last: what interrupts us before must find the run open
 
     @harmless
     def log(self, text: str, level: str = "INFO", stream: str = "log", at: float | None = None) -> None:

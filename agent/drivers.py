@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 from ..backends.errors import RunTimeout, SlotTimeout
 from .active import ActiveRun
-from .engine import Skipped, again, begin, busy, call_hooks, end_badly, end_well, listen, mine, running
+from .engine import Skipped, again, begin, busy, call_hooks, claim, end_badly, leave, listen, running
 from .generators import drive_async_generator, drive_generator
 from .recorder import _current
 from .spec import Spec
@@ -25,18 +25,20 @@ def drive_plain(spec: Spec) -> Callable[..., Any]:
     fn, simple = spec.fn, spec.simple
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        run = begin(spec, args, kwargs)
-        mark = _current.set(run)
-        try:
+        run, outer = None, _current.get()
+        try:  # round all of it: a Ctrl-C or an alarm that meets us must not leave the run open
+            run = begin(spec, args, kwargs, outer)
+            _current.set(run)
             result = fn(*args, **kwargs) if simple else _attempts(spec, run, args, kwargs)
+            run.end("COMPLETED", result)
         except BaseException as error:
-            end_badly(spec, run, error)
+            if run is not None:
+                end_badly(spec, run, error)
             if isinstance(error, Skipped):
                 return None
             raise
         finally:
-            _current.reset(mark)
-        run.end("COMPLETED", result)
+            _current.set(outer)
         if not simple:
             call_hooks(spec, "on_completion", run)
         return result
@@ -69,7 +71,8 @@ def _attempt(spec: Spec, run: ActiveRun, args: Args, kwargs: Kwargs) -> Any:
         with deadline:
             return spec.fn(*args, **kwargs)
     except RunTimeout as error:
-        raise mine(error, deadline, run).with_traceback(error.__traceback__) from error.__cause__
+        claim(error, deadline, run)
+        raise
 
 
 def _slot(spec: Spec) -> Any:
@@ -92,18 +95,21 @@ def drive_coroutine(spec: Spec) -> Callable[..., Coroutine[Any, Any, Any]]:
     fn, simple = spec.fn, spec.simple
 
     async def call(*args: Any, **kwargs: Any) -> Any:
-        run = begin(spec, args, kwargs)
-        mark = _current.set(run)
+        run = mark = None
         try:
+            run = begin(spec, args, kwargs, _current.get())
+            mark = _current.set(run)
             result = await (fn(*args, **kwargs) if simple else _async_attempts(spec, run, args, kwargs))
+            run.end("COMPLETED", result)
         except BaseException as error:
-            end_badly(spec, run, error)
+            if run is not None:
+                end_badly(spec, run, error)
             if isinstance(error, Skipped):
                 return None
             raise
         finally:
-            _current.reset(mark)
-        end_well(spec, run, result)
+            leave(mark)
+        call_hooks(spec, "on_completion", run)
         return result
 
     return call
@@ -143,7 +149,9 @@ async def _async_attempt(spec: Spec, run: ActiveRun, args: Args, kwargs: Kwargs)
         if not scope.expired() or isinstance(error, RunTimeout):
             raise
         deadline.fired = True
-        raise mine(deadline.error(), deadline, run) from error
+        timeout = RunTimeout()
+        claim(timeout, deadline, run)
+        raise timeout from error
 
 
 async def _async_slot(spec: Spec, stack: Any) -> None:

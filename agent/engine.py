@@ -27,13 +27,16 @@ class Skipped(Exception):
     """All slots were taken and the flow said `on_busy="skip"`."""
 
 
-def begin(spec: Spec, args: Args, kwargs: Kwargs) -> ActiveRun:
-    """Record the start. Where recording itself fails there still is a run, so that retries and limits work."""
-    run = _current.get()
-    parent = run if run is not None or spec.kind == "flow" else recorder.sole_root()
-    run = _start(spec, args, kwargs, parent)
-    if run is None:
-        run = ActiveRun(spec.kind, spec.name, parent)
+def begin(spec: Spec, args: Args, kwargs: Kwargs, outer: ActiveRun | None) -> ActiveRun:
+    """Record the start, inside the run `outer`. Where recording itself fails there still is a run, so that retries and
+    limits work."""
+    parent = outer if outer is not None or spec.kind == "flow" else recorder.sole_root()
+    run = ActiveRun(spec.kind, spec.name, parent)
+    try:
+        _start(spec, run, args, kwargs)
+    except BaseException as error:  # a Ctrl-C, or the time of a run around this one is up
+        end_badly(spec, run, error)
+        raise
     if spec.log_prints is not None:
         run.log_prints = spec.log_prints
     if spec.log_records is not None:
@@ -42,15 +45,24 @@ def begin(spec: Spec, args: Args, kwargs: Kwargs) -> ActiveRun:
 
 
 @harmless
-def _start(spec: Spec, args: Args, kwargs: Kwargs, parent: ActiveRun | None) -> ActiveRun | None:
+def _start(spec: Spec, run: ActiveRun, args: Args, kwargs: Kwargs) -> None:
     name = None if spec.run_name is None else _run_name(spec, args, kwargs)
-    parameters = spec.parameters(args, kwargs)
-    return record_start(spec.kind, spec.name, parent, spec.head, parameters, spec.tags, name, spec.limit is not None)
+    record_start(run, spec.head, spec.parameters(args, kwargs), spec.tags, name, spec.limit is not None)
 
 
 @harmless
 def _run_name(spec: Spec, args: Args, kwargs: Kwargs) -> str | None:
     return spec.name_of_run(args, kwargs)
+
+
+def leave(mark: Any) -> None:
+    """Take back what `_current.set` did, for functions that may be closed from another context (by the garbage
+    collection, by an event loop that ends): there the run was never current."""
+    try:
+        if mark is not None:
+            _current.reset(mark)
+    except ValueError:
+        return
 
 
 def running(spec: Spec, run: ActiveRun) -> None:
@@ -72,10 +84,22 @@ def listen(run: ActiveRun, stack: Any) -> None:
 
 def again(spec: Spec, run: ActiveRun, error: BaseException) -> float | None:
     """After a failed attempt: the seconds to wait for the next one, or None if there is none."""
-    delay = spec.policy.delay_after(run.attempt, error)
+    if isinstance(error, RunTimeout) and not hasattr(error, "run_id"):
+        return None  # the time of a run around this one is up
+    delay = _delay_after(spec, run, error)
     if delay is not None:
-        run.retry(error_of(error), delay, ending_of(error).reason)
+        _retry(run, error, delay)
     return delay
+
+
+@harmless
+def _delay_after(spec: Spec, run: ActiveRun, error: BaseException) -> float | None:
+    return spec.policy.delay_after(run.attempt, error)
+
+
+@harmless
+def _retry(run: ActiveRun, error: BaseException, delay: float) -> None:
+    run.retry(error_of(error), delay, ending_of(error).reason)
 
 
 def end_well(spec: Spec, run: ActiveRun, result: Any) -> None:
@@ -87,6 +111,14 @@ def end_badly(spec: Spec, run: ActiveRun, error: BaseException) -> None:
     """Record the ending that an exception means."""
     if isinstance(error, Skipped):
         return run.end("SKIPPED", reason=str(error))
+    _end(run, error)
+    run.end("FAILED", reason=type(error).__name__)  # says nothing, unless the exception could not be described
+    hook = {"COMPLETED": "on_completion", "CANCELLED": "on_cancellation"}.get(run.state, "on_failure")
+    call_hooks(spec, hook, run)
+
+
+@harmless
+def _end(run: ActiveRun, error: BaseException) -> None:
     ending = ending_of(error)
     if isinstance(error, RunTimeout) and getattr(error, "run_id", None) == run.id:
         run.end("TIMED_OUT", error=error_of(error), reason=error.message)
@@ -95,8 +127,6 @@ def end_badly(spec: Spec, run: ActiveRun, error: BaseException) -> None:
     else:
         details = error_of(error) if ending.state == "FAILED" and ending.exit_code is None else None
         run.end(ending.state, error=details, reason=ending.reason, exit_code=ending.exit_code, signal=ending.signal)
-    hook = {"COMPLETED": "on_completion", "CANCELLED": "on_cancellation"}.get(run.state, "on_failure")
-    call_hooks(spec, hook, run)
 
 
 def call_hooks(spec: Spec, name: str, run: ActiveRun) -> None:
@@ -109,13 +139,12 @@ def _hook(hook: Callable[[ActiveRun], object], run: ActiveRun) -> None:
     hook(run)
 
 
-def mine(error: BaseException, deadline: Deadline, run: ActiveRun) -> BaseException:
-    """A time-out that this run's own deadline raised, marked as such: for the runs around it it is a plain failure."""
-    if not (isinstance(error, RunTimeout) and deadline.fired) or hasattr(error, "run_id"):
-        return error
-    timeout = error if error.args else deadline.error()  # set on a thread, it comes without a message
-    timeout.run_id = run.id  # type: ignore[attr-defined]
-    return timeout
+def claim(error: RunTimeout, deadline: Deadline, run: ActiveRun) -> None:
+    """Mark a time-out that this run's own deadline raised: for the runs around it it is a plain failure."""
+    if deadline.fired and not hasattr(error, "run_id"):
+        error.run_id = run.id  # type: ignore[attr-defined]
+        error.message = deadline.message
+        error.args = (deadline.message,)
 
 
 def busy(spec: Spec) -> Exception:

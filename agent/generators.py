@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from .engine import begin, end_badly, end_well, listen, running
+from .engine import begin, end_badly, end_well, leave, listen, running
 from .recorder import _current
 from .spec import Spec
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 def drive_generator(spec: Spec) -> Callable[..., Generator[Any, Any, Any]]:
     def call(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        run = begin(spec, args, kwargs)
-        inner = spec.fn(*args, **kwargs)
-        step, value = inner.send, None
+        run = begin(spec, args, kwargs, _current.get())
         listening = ExitStack()
         try:
+            inner = spec.fn(*args, **kwargs)
+            step, value = inner.send, None
             listen(run, listening)
             running(spec, run)
             while True:
@@ -34,7 +34,7 @@ def drive_generator(spec: Spec) -> Callable[..., Generator[Any, Any, Any]]:
                     end_well(spec, run, stop.value)
                     return stop.value
                 finally:
-                    _current.reset(mark)
+                    leave(mark)
                 try:
                     step, value = inner.send, (yield item)
                 except GeneratorExit:
@@ -53,11 +53,11 @@ def drive_generator(spec: Spec) -> Callable[..., Generator[Any, Any, Any]]:
 
 def drive_async_generator(spec: Spec) -> Callable[..., AsyncGenerator[Any, Any]]:
     async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        run = begin(spec, args, kwargs)
-        inner = spec.fn(*args, **kwargs)
-        step, value = inner.asend, None
+        run = begin(spec, args, kwargs, _current.get())
         listening = ExitStack()
         try:
+            inner = spec.fn(*args, **kwargs)
+            step, value = inner.asend, None
             listen(run, listening)
             running(spec, run)
             while True:
@@ -68,7 +68,7 @@ def drive_async_generator(spec: Spec) -> Callable[..., AsyncGenerator[Any, Any]]
                     end_well(spec, run, None)
                     return
                 finally:
-                    _current.reset(mark)
+                    leave(mark)
                 try:
                     step, value = inner.asend, (yield item)
                 except GeneratorExit:

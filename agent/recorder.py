@@ -34,21 +34,15 @@ def start(
 ) -> ActiveRun:
     """Record that a run begins. `facts` and `parameters` are JSON texts, made by the caller: `,"check":{...}` and the
     like, and `{"name":value}`."""
-    return record_start(kind, name, parent, head_of(kind, name) + facts, parameters, tags, run_name, pending)
+    run = ActiveRun(kind, name, parent)
+    record_start(run, head_of(kind, name) + facts, parameters, tags, run_name, pending)
+    return run
 
 
 def record_start(
-    kind: str,
-    name: str,
-    parent: ActiveRun | None,
-    head: str,
-    parameters: str,
-    tags: tuple[str, ...],
-    run_name: str | None,
-    pending: bool,
-) -> ActiveRun:
+    run: ActiveRun, head: str, parameters: str, tags: tuple[str, ...], run_name: str | None, pending: bool
+) -> None:
     """`start` for the drivers, which have their own guard and give `head` (from `head_of`) ready-made."""
-    run = ActiveRun(kind, name, parent)
     body = f'{{"event":"start","run":"{run.id}","at":{time_ns() // 1000}e-6{head}'
     if run.parent_id is not None:
         body += f',"parent":"{run.parent_id}"'
@@ -64,13 +58,11 @@ def record_start(
         run.state = "PENDING"
         body += ',"pending":true'
     process.runs[run.id] = run  # before the event is written: a rotation meanwhile carries it over
-    if kind != "task" and not process.signals:
-        process.signals = True
+    if run.kind != "task" and not process.signals:
         from .signals import watch
 
-        watch()
+        process.signals = watch()
     emit(body)
-    return run
 
 
 def head_of(kind: str, name: str) -> str:

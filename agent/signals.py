@@ -3,6 +3,9 @@
 Only where the signal has its default action, and only in the main thread (elsewhere Python refuses): a handler of the
 user's stays as it is. The wait status that the parent sees is the same as without us. SIGINT needs nothing: Python
 raises KeyboardInterrupt, which passes through the decorated function.
+
+Not guaranteed: Python runs handlers between two bytecodes, so while the main thread is inside C code that does not come
+back, these two signals wait for it.
 """
 
 from __future__ import annotations
@@ -19,14 +22,20 @@ if TYPE_CHECKING:
 _NAMES = {_signal.SIGTERM: "SIGTERM", _signal.SIGHUP: "SIGHUP"}
 
 
-def watch() -> None:
-    """Install the handlers where nobody else has."""
+def watch() -> bool:
+    """Install the handlers where nobody else has; False where it must be tried again from the main thread.
+
+    Process 1 of a container gets none: the kernel ignores there what has its default action, and so must we.
+    """
+    if os.getpid() == 1:
+        return True
     for number in _NAMES:
         try:
             if _signal.getsignal(number) == _signal.SIG_DFL:
                 _signal.signal(number, _record_and_die)
         except ValueError:  # not the main thread
-            return
+            return False
+    return True
 
 
 def _record_and_die(number: int, frame: Any) -> None:

@@ -14,6 +14,7 @@ from os import write
 from zlib import crc32
 
 from ..backends.clock import token
+from ..backends.errors import RunTimeout
 from . import identity, redact
 from .knobs import complain, knobs
 
@@ -47,6 +48,8 @@ def harmless(function: Callable[P, R]) -> Callable[P, R | None]:
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R | None:
         try:
             return function(*args, **kwargs)
+        except RunTimeout:  # a flow's time was up while we wrote something down: that is no error of ours
+            raise
         except Exception as error:
             complain(f"{function.__name__}: {type(error).__name__}: {error}; the job goes on")
             return None
@@ -102,6 +105,8 @@ def emit(body: str, keep: bool = True) -> None:
             return
         error = OSError(ENOSPC, os.strerror(ENOSPC))
         process.journal.torn = True  # type: ignore[union-attr]
+    except RunTimeout:  # an OSError that is none: it was set on this thread and met it here
+        raise
     except OSError as refused:
         error = refused
     _hold_back(line, keep, error)
@@ -120,6 +125,8 @@ def _emit_slowly(line: bytes, keep: bool) -> None:
             process.journal.write(each)
             if process.waiting:
                 del process.waiting[0]
+    except RunTimeout:
+        raise
     except OSError as error:
         return _hold_back(line, keep, error)
     process.fd = process.journal.fd

@@ -12,88 +12,88 @@ it does come back.
 from __future__ import annotations
 
 import _signal
+import os
 import time
 
 from ..backends.errors import RunTimeout
+from .tape import harmless
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import FrameType
     from typing import Any
 
-_alarms: list[Deadline] = []
-_previous: Any = None
+_alarms: list[Deadline] = []  # of the main thread, outermost first
+_GUARD = harmless(lambda: None).__code__  # type: ignore[attr-defined]
+_CALLS_OUT = ("_delay_after", "_hook", "_run_name")  # guarded functions that call the user's
 
 
 class Deadline:
     """`with Deadline(seconds):` raises RunTimeout inside the block when the time is up. `fired` tells whose it was."""
 
-    __slots__ = ("_armed", "_timer", "at", "fired", "seconds")
+    __slots__ = ("_armed", "_lock", "_thread", "_timer", "at", "fired", "seconds")
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.fired = False
-        self._armed = False
         self._timer: Any = None
+
+    @property
+    def message(self) -> str:
+        return f"ran longer than timeout_seconds={self.seconds:g}"
 
     def __enter__(self) -> Deadline:
         self.at = time.monotonic() + self.seconds
-        self._armed = True
         if not self._arm_alarm():
             self._arm_thread()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._armed = False
-        if self in _alarms:
+        if self._timer is not None:
+            self._disarm_thread()
+        elif self in _alarms:
             _alarms.remove(self)
-            _arm_next()
-        elif self._timer is not None:
-            self._timer.cancel()
-            if self.fired and not isinstance(error[1], RunTimeout):
-                _raise_in(self._timer.thread, None)  # set but not delivered: take it back
+            _set_alarm()
 
     def _arm_alarm(self) -> bool:
         """Take SIGALRM if it is ours or nobody's; False in other threads and where the user has it."""
-        global _previous
-        try:
-            if not _alarms:
-                if _signal.getsignal(_signal.SIGALRM) != _signal.SIG_DFL or _signal.getitimer(_signal.ITIMER_REAL)[0]:
-                    return False
-                _previous = _signal.signal(_signal.SIGALRM, _on_alarm)
-            elif not _in_main_thread():
+        holder = _signal.getsignal(_signal.SIGALRM)
+        if holder is _on_alarm:
+            if not _in_main_thread():
                 return False
-        except ValueError:  # not the main thread
+        elif holder != _signal.SIG_DFL or _signal.getitimer(_signal.ITIMER_REAL)[0]:
             return False
+        else:
+            try:
+                _signal.signal(_signal.SIGALRM, _on_alarm)
+            except ValueError:  # not the main thread
+                return False
         _alarms.append(self)
-        _arm_next()
+        _set_alarm()
         return True
 
     def _arm_thread(self) -> None:
         import threading
 
-        self._timer = _Timer(self, threading.get_ident())
+        self._armed = True
+        self._lock = threading.Lock()
+        self._thread = threading.get_ident()
+        self._timer = threading.Timer(self.seconds, self._expire)
+        self._timer.daemon = True
         self._timer.start()
 
-    def expire(self) -> bool:
-        """Mark as fired if it is still wanted."""
-        self.fired = self._armed
-        return self._armed
+    def _expire(self) -> None:
+        with self._lock:  # else the block could be left between the question and the deed
+            if self._armed:
+                self.fired = True
+                _raise_in(self._thread, RunTimeout)
 
-    def error(self) -> RunTimeout:
-        return RunTimeout(f"ran longer than timeout_seconds={self.seconds:g}")
-
-
-def _Timer(deadline: Deadline, thread: int) -> Any:
-    import threading
-
-    def expire() -> None:
-        if deadline.expire():
-            _raise_in(thread, RunTimeout)
-
-    timer = threading.Timer(deadline.seconds, expire)
-    timer.daemon = True
-    timer.thread = thread  # type: ignore[attr-defined]
-    return timer
+    def _disarm_thread(self) -> None:
+        with self._lock:
+            self._armed = False
+        self._timer.cancel()
+        if self.fired:
+            _raise_in(self._thread, None)  # set but not delivered: take it back
 
 
 def _raise_in(thread: int, error: type[BaseException] | None) -> None:
@@ -109,22 +109,47 @@ def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
-def _arm_next() -> None:
-    """Set the timer to the earliest deadline, or give SIGALRM back."""
+def _set_alarm() -> None:
+    """Set the timer to the earliest deadline, or give SIGALRM back; where the user took it meanwhile, let it be."""
+    if _signal.getsignal(_signal.SIGALRM) is not _on_alarm:
+        return
     if _alarms:
         first = min(deadline.at for deadline in _alarms)
         _signal.setitimer(_signal.ITIMER_REAL, max(1e-6, first - time.monotonic()))
     else:
         _signal.setitimer(_signal.ITIMER_REAL, 0)
-        _signal.signal(_signal.SIGALRM, _previous)
+        _signal.signal(_signal.SIGALRM, _signal.SIG_DFL)
 
 
-def _on_alarm(number: int, frame: Any) -> None:
+def _on_alarm(number: int, frame: FrameType | None) -> None:
+    if _is_writing(frame):
+        _signal.setitimer(_signal.ITIMER_REAL, 0.001)
+        return
     now = time.monotonic()
-    due = [deadline for deadline in _alarms if deadline.at <= now and not deadline.fired and deadline.expire()]
-    waiting = [deadline for deadline in _alarms if not deadline.fired]
-    if waiting:
-        first = min(deadline.at for deadline in waiting)
-        _signal.setitimer(_signal.ITIMER_REAL, max(1e-6, first - now))
-    if due:
-        raise due[0].error()
+    due = next((deadline for deadline in _alarms if deadline.at <= now), None)
+    if due is not None:
+        due.fired = True
+        del _alarms[_alarms.index(due) :]  # what runs inside it is over with it, and not for its own slowness
+    _set_alarm()
+    if due is not None:
+        raise RunTimeout(due.message)
+
+
+def _is_writing(frame: FrameType | None) -> bool:
+    """Whether the alarm met us while we write something down, which must not be left half done."""
+    called = ""
+    while frame is not None:
+        if frame.f_code is _GUARD:
+            return called not in _CALLS_OUT
+        called, frame = frame.f_code.co_name, frame.f_back
+    return False
+
+
+def _forget() -> None:
+    """A forked child does not inherit the timer, nor what it was set for."""
+    _alarms.clear()
+    if _signal.getsignal(_signal.SIGALRM) is _on_alarm:
+        _signal.signal(_signal.SIGALRM, _signal.SIG_DFL)
+
+
+os.register_at_fork(after_in_child=_forget)

@@ -77,7 +77,11 @@ class SlotReentry(HolterError, RuntimeError):
 
 
 class RunTimeout(HolterError, TimeoutError):
-    """A flow or task ran longer than its `timeout_seconds`."""
+    """A flow or task ran longer than its `timeout_seconds`. (Python makes the one that is set on a thread by itself,
+    without arguments.)"""
+
+    def __init__(self, message: str = "ran longer than timeout_seconds", *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
 
 
 class ChannelError(HolterError, OSError):
