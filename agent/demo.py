@@ -1,8 +1,8 @@
 """`holter demo`: the product in a minute, on real work, against a throw-away home.
 
-Scripts of `examples/` run as processes of their own, with a watchdog beside them and a webhook that waits for the alert. One is
-killed half-way, one waits for a slot that another holds. Everything that is told was seen: what does not happen is an
-error. Not guaranteed: that nothing is left behind by a demo that is itself killed with SIGKILL.
+Scripts of `examples/` run as processes of their own, with a watchdog beside them and a webhook for its alerts. One is killed
+half-way, one waits for a slot that another holds. All that is told was seen: what does not happen is an error. Not
+guaranteed: that nothing is left behind by a demo that is itself killed with SIGKILL.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ HALF_WAY = 0.4  # the store is told twice a second: by then it is about a half
 
 
 def demo() -> int:
-    """Run the demo, print it, and return 0 if all that it has to show happened, else 1; in about ten seconds.
+    """Run the demo, print it, and return 0; in about ten seconds. Raises Missing for what it had to show and could not.
 
     Its folder is kept and named, so that one can look around. After Ctrl-C or SIGTERM it is removed.
     """
@@ -41,8 +41,7 @@ def demo() -> int:
             stage.show("runs")
             stage.show("report")
     except Missing as missing:
-        screen.say(f"\nThe demo failed: {missing}\nWhat its processes said is in {folder}")
-        return 1
+        raise Missing(f"the demo failed: {missing}", hint=f"what its processes said is in {folder}") from None
     except BaseException:
         rmtree(folder, ignore_errors=True)
         raise
@@ -63,7 +62,7 @@ def play(stage: Stage, webhook: Webhook) -> list[str]:
     first = stage.start("index", f"{EXAMPLES}/index_symbols.py")
     tell("count_lines.py, nightly_backup.py and index_symbols.py started, on Python's standard library")
     stage.until("index_symbols.py held its slot", lambda: _pids(holders, stage) == [first.pid])
-    second = stage.start("index-holter", f"{EXAMPLES}/index_symbols.py", str(PACKAGE))
+    second = stage.start("index-holter", f"{EXAMPLES}/index_symbols.py", str(PACKAGE / "agent"))
     stage.until(
         "the second index_symbols.py waited for the slot", lambda: _pids(waiters, stage) == [second.pid]
     )

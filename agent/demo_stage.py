@@ -185,7 +185,7 @@ class Stage:
             for name, process in self._playing.items():
                 if process.poll():
                     code = process.returncode
-                    raise Missing(f"{name} ended with {code} before {fact}", hint=f"see {name}.txt")
+                    raise Missing(f"{name} ended with {code} before {fact}")
             if SYSTEM.monotonic() > deadline:
                 raise Missing(f"it never happened that {fact}")
             SYSTEM.sleep(0.1)

@@ -23,7 +23,7 @@ Symbol = tuple[str, str, str, int]
 
 @task
 def find(folder: Path) -> list[Path]:
-    files = sorted(folder.rglob("*.py"))
+    files = (file for file in sorted(folder.rglob("*.py")) if file.is_file())
     return [file for file in files if not SKIPPED.intersection(file.relative_to(folder).parts)]
 
 
