@@ -1,8 +1,8 @@
 """`holter demo`: the product in a minute, on real work, against a throw-away home.
 
-Scripts of `examples/` run as processes of their own, with a watchdog beside them and a webhook for its alerts. One is killed
-half-way, one waits for a slot that another holds. All that is told was seen: what does not happen is an error. Not
-guaranteed: that nothing is left behind by a demo that is itself killed with SIGKILL.
+Scripts of `examples/` run as processes of their own, with a watchdog beside them and a webhook for its alerts. One is
+killed half-way, one waits for a slot that another holds. All that is told was seen: what does not happen is an error.
+Not guaranteed: that nothing is left behind by a demo that is itself killed with SIGKILL.
 """
 
 from __future__ import annotations

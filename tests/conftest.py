@@ -1,4 +1,4 @@
-"""`--long` runs the longer proofs too; where HOLTER_CI is set, a test that is skipped for want of a tool is a failure."""
+"""`--long` runs the longer proofs too. With HOLTER_CI set, a test that is skipped for want of a tool is a failure."""
 
 from __future__ import annotations
 

@@ -1,0 +1,118 @@
+"""What an installation puts where: one name in site-packages, every module of the tree, and it works from there."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from email import message_from_string
+from email.message import Message
+from pathlib import Path
+from shutil import copytree, ignore_patterns
+from zipfile import ZipFile
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NOT_SOURCE = ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__", "tests")
+DISTRIBUTIONS = {"sqlite_utils": "sqlite-utils", "yaml": "pyyaml"}
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+
+
+def run(*command: str, cwd: Path, **environ: str) -> str:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HOLTER_")}
+    done = subprocess.run(
+        command, cwd=cwd, env={**kept, **environ}, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy of the tree, so that nothing of an earlier build gets in."""
+    pytest.importorskip("pip", reason="no pip in this environment: python -m ensurepip installs it")
+    folder = tmp_path_factory.mktemp("wheel")
+    copytree(ROOT, folder / "source", ignore=NOT_SOURCE)
+    run(*PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", ".", "./source", cwd=folder)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def site(wheel: Path) -> Path:
+    target = wheel.parent / "site"
+    run(*PIP, "install", "--no-deps", "--no-index", "--target", str(target), str(wheel), cwd=wheel.parent)
+    return target
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: Path) -> Message:
+    with ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        return message_from_string(archive.read(name).decode())
+
+
+def test_exactly_one_name_goes_into_site_packages(site: Path) -> None:
+    names = {path.name for path in site.iterdir() if path.suffix != ".dist-info"}
+    assert names - {"bin", "__pycache__"} == {"holter"}
+
+
+def test_every_module_of_the_tree_is_in_the_wheel_and_no_test_or_benchmark(wheel: Path) -> None:
+    shipped = [
+        *ROOT.glob("*.py"),
+        *(path for name in ("agent", "backends", "examples") for path in (ROOT / name).rglob("*.py")),
+    ]
+    wanted = {f"holter/{path.relative_to(ROOT)}" for path in shipped} | {"holter/py.typed"}
+    with ZipFile(wheel) as archive:
+        assert {name for name in archive.namelist() if ".dist-info/" not in name} == wanted
+
+
+def test_the_command_works_from_the_wheel(site: Path, tmp_path: Path) -> None:
+    environ = {"PYTHONPATH": str(site), "HOLTER_HOME": str(tmp_path / "home")}
+    where = run(sys.executable, "-c", "import holter; print(holter.__file__)", cwd=tmp_path, **environ)
+    assert Path(where.strip()).is_relative_to(site)
+    assert "Commands:" in run(sys.executable, "-m", "holter", "--help", cwd=tmp_path, **environ)
+    assert (site / "bin" / "holter").exists()
+
+
+def test_the_demo_works_from_the_wheel(site: Path, tmp_path: Path) -> None:
+    said = run(
+        sys.executable, "-m", "holter", "demo", cwd=tmp_path, PYTHONPATH=str(site), TMPDIR=str(tmp_path)
+    )
+    assert f"The scripts are in {site}" in said
+
+
+def test_the_metadata_names_the_command_the_stores_the_licence_and_the_readme(
+    wheel: Path, metadata: Message
+) -> None:
+    with ZipFile(wheel) as archive:
+        (points,) = (
+            archive.read(name).decode() for name in archive.namelist() if name.endswith("entry_points.txt")
+        )
+    assert "holter = holter.cli:main" in points
+    assert all(f"{store} = holter.backends.{store}:" in points for store in ("memory", "sqlite", "file"))
+    assert (metadata["Name"], metadata["License-Expression"], metadata["Requires-Python"]) == (
+        "holter",
+        "MIT",
+        ">=3.11",
+    )
+    assert str(metadata.get_payload()).startswith("# Holter\n")
+
+
+def test_what_the_package_imports_is_what_it_depends_on(site: Path, metadata: Message) -> None:
+    required = {line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line}
+    modules = [ast.parse(path.read_text()) for path in (site / "holter").rglob("*.py")]
+    imported = {name.partition(".")[0] for module in modules for name in imports(module)}
+    foreign = {DISTRIBUTIONS.get(name, name) for name in imported - sys.stdlib_module_names - {"holter"}}
+    assert {line.partition(">")[0].strip() for line in required} == foreign | {"tzdata"}  # zoneinfo reads it
+
+
+def imports(module: ast.Module) -> Iterator[str]:
+    for node in ast.walk(module):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield str(node.module)
