@@ -15,8 +15,8 @@ from typing import Any, Protocol
 
 from .records import (
     Document,
-    Json,
     JobSummary,
+    Json,
     Listing,
     Log,
     LogQuery,

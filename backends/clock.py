@@ -43,6 +43,16 @@ def new_id() -> str:
     return base32(time.time_ns() // 1_000_000 << 35 | random, 16)
 
 
+def time_of(identifier: str) -> float | None:
+    """Unix seconds, to the millisecond, at which `new_id` made this id; None for an id of another make."""
+    if len(identifier) != 16 or not set(identifier) <= set(_DIGITS):
+        return None
+    number = 0
+    for char in identifier[:9]:
+        number = number << 5 | _DIGITS.index(char)
+    return number / 1000
+
+
 def root_of(run_id: str) -> str:
     """The id of a run's root: descendants are `<root>.<suffix>`."""
     return run_id.partition(".")[0]

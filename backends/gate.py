@@ -52,7 +52,8 @@ class Gate:
         while _lock(self._fd, timeout):
             if os.fstat(self._fd).st_nlink:
                 return True
-            os.close(self._fd)  # somebody deleted the store: a lock on a file without a name excludes nobody
+            fd, self._fd = self._fd, -1
+            os.close(fd)  # somebody deleted the store: a lock on a file without a name excludes nobody
             self._fd = self._open()
         return False
 
