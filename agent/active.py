@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from _thread import get_ident
 from resource import getrusage
 from time import perf_counter_ns, process_time, time_ns
 
@@ -39,7 +40,7 @@ class _Tree:
 class ActiveRun:
     """A run of this process while it lives: `id`, `root_id`, `parent_id`, `kind`, `name`, `run_name`, `tags`,
     `state`, `attempt` (1..), after its end `error` (as recorded, or None), and `dropped` (log lines left out).
-    `partial` is what `print(..., end="")` has said of a line that is not complete."""
+    `thread` is the identity of a root run's thread. `partial` is what `print(..., end="")` has said of a line that is not complete."""
 
     # Class attributes, not slots: a step that needs none of these does not pay for setting them.
     run_name: str | None = None
@@ -50,6 +51,7 @@ class ActiveRun:
     partial = ""
     error: dict[str, Any] | None = None
     id: str
+    thread: int
     parent_id: str | None
     log_prints: bool
     log_records: bool
@@ -73,6 +75,7 @@ class ActiveRun:
 
     def _become_root(self) -> None:
         self.log_prints = self.log_records = False
+        self.thread = get_ident()
         self.parent_id = outer = process.outer or None
         self._cpu = process_time()
         if outer is None:
@@ -106,7 +109,7 @@ class ActiveRun:
         self.state = "RETRYING"
         emit(
             f'{{"event":"retry","run":"{self.id}","at":{time_ns() // 1000}e-6,"attempt":{self.attempt},"delay":{delay:.6f}'
-            f',"reason":{dumps(reason and clean(reason)[:2000])},"error":{dumps(error)}'
+            f',"reason":{dumps(reason and clean(reason)[:1000])},"error":{dumps(error)}'
         )
 
     @harmless
@@ -134,7 +137,7 @@ class ActiveRun:
         if result is not None:
             body += f',"result":{redact.preview(result)}'
         if reason is not None:
-            body += f',"reason":{quote(clean(reason)[:2000])}'
+            body += f',"reason":{quote(clean(reason)[:1000])}'
         if error is not None or exit_code is not None or usage is not None or signal is not None:
             self.error = error
             body += _details(error, exit_code, signal, usage)

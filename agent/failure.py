@@ -7,11 +7,11 @@ import traceback
 from hashlib import blake2b
 from typing import Any
 
-from .redact import clean
+from .redact import clean, quote
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
-TRACEBACK_LIMIT = 16_000  # characters; the middle of a longer one is left out
-MESSAGE_LIMIT = 2_000
+TRACEBACK_LIMIT = 20_000  # bytes as JSON, where a sign takes up to twelve; the middle of a longer one is left out
+MESSAGE_LIMIT = 8_000
 
 
 def describe(error: BaseException) -> dict[str, Any]:
@@ -22,18 +22,23 @@ def describe(error: BaseException) -> dict[str, Any]:
     """
     shown = traceback.TracebackException.from_exception(error)
     _leave_us_out(shown)
-    text = clean("".join(shown.format()))
-    if len(text) > TRACEBACK_LIMIT:
-        half = TRACEBACK_LIMIT // 2
-        text = f"{text[:half]}\n... {len(text) - TRACEBACK_LIMIT} characters left out ...\n{text[-half:]}"
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
     return {
         "type": name,
-        "message": clean(str(error))[:MESSAGE_LIMIT],
-        "traceback": text,
+        "message": _within(clean(str(error)), MESSAGE_LIMIT),
+        "traceback": _within(clean("".join(shown.format())), TRACEBACK_LIMIT),
         "fingerprint": _fingerprint(name, shown),
     }
+
+
+def _within(text: str, limit: int) -> str:
+    """The text without its middle, as far as it takes more than `limit` bytes of JSON."""
+    half, shown = limit // 2, text
+    while len(quote(shown)) > limit:
+        shown = f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
+        half = half * 3 // 4
+    return shown
 
 
 def _leave_us_out(shown: traceback.TracebackException) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+from _thread import get_ident
 from contextvars import ContextVar
 from time import time_ns
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
+TAGS_LIMIT = 50  # of one run, of 100 characters each
 _current: ContextVar[ActiveRun | None] = ContextVar("holter_run", default=None)
 _tags: ContextVar[tuple[str, ...]] = ContextVar("holter_tags", default=())
 
@@ -49,8 +51,8 @@ def record_start(
     if parameters:
         body += f',"parameters":{parameters}'
     if (extra := _tags.get()) or tags:
-        run.tags = tuple(dict.fromkeys(extra + tags))
-        body += f',"tags":[{",".join(map(quote, run.tags))}]'
+        run.tags = tuple(dict.fromkeys(extra + tags))[:TAGS_LIMIT]
+        body += f',"tags":[{",".join(quote(clean(tag)[:100]) for tag in run.tags)}]'
     if run_name is not None:
         run.run_name = run_name
         body += f',"run_name":{quote(clean(run_name)[:300])}'
@@ -77,14 +79,17 @@ def current() -> ActiveRun | None:
 
 
 def sole_root() -> ActiveRun | None:
-    """The one root run that is open in this process, if there is just one: what a bare thread works for."""
+    """The one root run that is open in this process, if there is just one: what a bare thread works for.
+
+    Its own thread is no bare one: where the run is not current there, as between two steps of a generator, it is not
+    meant."""
     found = None
     for run in tuple(process.runs.values()):
         if run.kind != "task" and (run.parent_id is None or run.parent_id == process.outer):
             if found is not None:
                 return None
             found = run
-    return found
+    return found if found is None or found.thread != get_ident() else None
 
 
 def open_runs() -> list[ActiveRun]:

@@ -93,7 +93,9 @@ def _environment_secrets() -> tuple[str, ...]:
     named = [(name, value) for name, value in known if name not in ("PWD", "OLDPWD")]  # folders, not passwords
     found = {value for name, value in named if len(value) >= _SHORTEST and is_secret(name)}
     lines = {line for value in found for line in value.splitlines() if len(line) >= _SHORTEST}
-    return tuple(sorted(found | lines, key=len, reverse=True))
+    plain = found | lines
+    escaped = {form(value)[1:-1] for value in plain for form in (quote, repr)}  # as JSON and messages show them
+    return tuple(sorted(plain | escaped, key=len, reverse=True))
 
 
 def command_line(argv: list[str]) -> list[str]:

@@ -93,7 +93,8 @@ class Spec:
         self.fn = fn
         self.options = options
         inner = _innermost(fn)
-        self.name: str = str(options.get("name") or getattr(inner, "__name__", type(fn).__name__))
+        plain = _without_partials(fn)
+        self.name: str = str(options.get("name") or getattr(plain, "__name__", type(plain).__name__))
         self.tags = tuple(sorted(set(options.get("tags") or ())))
         self.policy = RetryPolicy(
             options.get("retries") or 0,
@@ -112,7 +113,7 @@ class Spec:
         self.shape = _shape(inner)
         self._refuse_what_cannot_work()
         self.head = head_of(kind, self.name) + self._facts()
-        self.names, self._defaults = _parameters(inner)
+        self.names, self._defaults = _parameters(fn)
         self._known = [(f"{quote(name)}:", redact.is_secret(name)) for name in self.names]
         alone = self._known[0] if len(self._known) == 1 and self.names[0] not in ("self", "cls") else None
         self._single = alone[0] if alone and not alone[1] else ""
@@ -174,8 +175,8 @@ class Spec:
             for (prefix, secret), value in zip(self._known, args)
         ]
         if self._defaults:
-            later = self.names[len(args) :]
-            shown += [pair(name, self._defaults[name]) for name in later if name in self._defaults and name not in kwargs]
+            given = self.names[: len(args)]
+            shown += [pair(k, v) for k, v in self._defaults.items() if k not in given and k not in kwargs]
         if kwargs:
             shown += [pair(name, value) for name, value in kwargs.items()]
         if len(args) > len(self._known):
@@ -197,12 +198,17 @@ class Spec:
 
 def _innermost(fn: Any) -> Any:
     """The function whose code runs: under `functools.partial`, or a callable object's `__call__`."""
-    while hasattr(fn, "func") and hasattr(fn, "keywords"):
-        fn = fn.func
+    fn = _without_partials(fn)
     if not hasattr(fn, "__code__") and hasattr(type(fn), "__call__") and not hasattr(fn, "__func__"):
         call = type(fn).__call__
         return call if hasattr(call, "__code__") else fn
     return getattr(fn, "__func__", fn)
+
+
+def _without_partials(fn: Any) -> Any:
+    while hasattr(fn, "func") and hasattr(fn, "keywords"):
+        fn = fn.func
+    return fn
 
 
 def _shape(inner: Any) -> str:
@@ -214,15 +220,24 @@ def _shape(inner: Any) -> str:
     return "generator" if flags & _GENERATOR else "plain"
 
 
-def _parameters(inner: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """Names of the positional parameters, and the defaults by name. (`inspect` costs 13 ms to import.)"""
+def _parameters(fn: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Names of the positional parameters of a call, and by name the values of those that it may leave out.
+    (`inspect` costs 13 ms to import.)"""
+    inner = _innermost(fn)
     code = getattr(inner, "__code__", None)
     if code is None:
         return (), {}
     names = code.co_varnames[: code.co_argcount]
     positional = inner.__defaults__ or ()
-    defaults = dict(zip(names[len(names) - len(positional) :], positional))
-    return names, defaults
+    values = dict(zip(names[len(names) - len(positional) :], positional)) | (inner.__kwdefaults__ or {})
+    if _without_partials(fn) is not inner:  # a bound method or a callable object: `self` is given already
+        names = names[1:]
+    args: tuple[Any, ...] = ()
+    keywords: dict[str, Any] = {}
+    while hasattr(fn, "func") and hasattr(fn, "keywords"):
+        args, keywords, fn = fn.args + args, fn.keywords | keywords, fn.func
+    values |= dict(zip(names, args)) | keywords
+    return names[len(args) :], values
 
 
 def _positive(value: float | None, name: str) -> float | None:

@@ -119,7 +119,7 @@ def _emit_slowly(line: bytes, keep: bool) -> None:
     if process.journal is None:
         return
     if len(line) > LINE_LIMIT:
-        return complain("an event of more than 64 KiB was left out")
+        line = _smaller(line)
     try:
         for each in (*process.waiting, line):
             process.journal.write(each)
@@ -130,6 +130,20 @@ def _emit_slowly(line: bytes, keep: bool) -> None:
     except OSError as error:
         return _hold_back(line, keep, error)
     process.fd = process.journal.fd
+
+
+def _smaller(line: bytes) -> bytes:
+    """An event that is too large for a line, without its largest fields: half of it is better than a run without end."""
+    from json import dumps, loads
+
+    from ..backends.lines import encode
+
+    event = loads(line)
+    del event["c"]
+    while len(line) > LINE_LIMIT:
+        del event[max(event, key=lambda field: len(dumps(event[field])))]
+        line = encode(event)
+    return line
 
 
 def _hold_back(line: bytes, keep: bool, error: OSError) -> None:
