@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _alarms: list[Deadline] = []  # of the main thread, outermost first
-_GUARD = harmless(lambda: None).__code__  # type: ignore[attr-defined]
+_GUARD = harmless(lambda: None).__code__
 _CALLS_OUT = ("_delay_after", "_hook", "_run_name")  # guarded functions that call the user's
 
 

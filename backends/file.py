@@ -172,8 +172,8 @@ class FileBackend(FileRegistry):
             remove(self._path("intent"))  # torn: nothing had been written yet
             return
         journal, sizes = intent["journal"], intent["sizes"]
-        known = read_json(self._path(journal_file(journal))) if journal else None
-        if journal and (known or {"offset": 0})["offset"] < intent["to"]:
+        known = (journal and read_json(self._path(journal_file(journal)))) or {"offset": 0}
+        if journal and known["offset"] < intent["to"]:
             for root, size in sizes.items():
                 cut(self._path(run_file(root)), size)
         else:

@@ -103,7 +103,8 @@ def without_lines(data: bytes, before: float) -> bytes:
     """A run file without the log lines whose time is before `before`; how many they were is still in it."""
     out, done = [], 0
     for start, end, commit, lines in chunks(data):
-        kept, seqs, gone = [], iter(commit["logs"]), {}
+        gone: dict[str, tuple[int, float]] = {}
+        kept, seqs = [], iter(commit["logs"])
         left = []
         for position, event in lines:
             if event is None or event["event"] != "log":

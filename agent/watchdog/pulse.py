@@ -39,5 +39,5 @@ def warning(backend: Backend, now: float) -> str | None:
     if pulse is None:
         return "nobody watches, so nobody is alerted: start `holter watch`"
     if pulse["stopped"] or now - pulse["at"] > pulse["good_for"]:
-        return f"nobody watches since {rfc3339(pulse['at'])[:19]}Z: start `holter watch`"
+        return f"nobody watches since {str(rfc3339(pulse['at']))[:19]}Z: start `holter watch`"
     return None
