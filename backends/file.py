@@ -186,7 +186,7 @@ class FileBackend(FileRegistry):
         return [
             (position, event)
             for position, event in lines
-            if not _of_run(event) or position >= seen.get(root_of(event["run"]), 0)
+            if event is None or not _of_run(event) or position >= seen.get(root_of(event["run"]), 0)
         ]
 
     def _mark(self, db: sqlite3.Connection, root: str, journal: str, end: int) -> bool:
