@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from itertools import count
 from _thread import get_ident
 from resource import getrusage
 from time import perf_counter_ns, process_time, time_ns
@@ -29,12 +30,12 @@ BODY_LIMIT = LINE_LIMIT - 1024
 class _Tree:
     """A root run's ids: children are `<root>.<n>`, in another process `<root>.<token>-<n>`."""
 
-    __slots__ = ("count", "prefix", "root_id")
+    __slots__ = ("next", "prefix", "root_id")
 
     def __init__(self, root_id: str, prefix: str) -> None:
         self.root_id = root_id
         self.prefix = prefix
-        self.count = 0
+        self.next = count(1).__next__  # atomic: two threads never get the same number
 
 
 class ActiveRun:
@@ -67,8 +68,7 @@ class ActiveRun:
             self.log_prints = parent.log_prints
             self.log_records = parent.log_records
             self._tree = tree = parent._tree
-            tree.count = number = tree.count + 1
-            self.id = f"{tree.root_id}.{process.prefix or tree.prefix}{number}"
+            self.id = f"{tree.root_id}.{process.prefix or tree.prefix}{tree.next()}"
         else:
             self._become_root()
         self._began = perf_counter_ns()
@@ -83,8 +83,7 @@ class ActiveRun:
             self._tree = _Tree(self.id, "")
         else:
             self._tree = _Tree(root_of(outer), f"{token(8)}-")
-            self._tree.count = 1
-            self.id = f"{self._tree.root_id}.{self._tree.prefix}1"
+            self.id = f"{self._tree.root_id}.{self._tree.prefix}{self._tree.next()}"
 
     @property
     def root_id(self) -> str:
