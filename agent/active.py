@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import sys
 import time
-from itertools import count
 from _thread import get_ident
+from itertools import count
 from resource import getrusage
 from time import perf_counter_ns, process_time, time_ns
 

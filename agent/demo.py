@@ -104,6 +104,8 @@ def _pids(places: Callable[[str, str], list[Place]], stage: Stage) -> list[int |
 
 
 def _half_way(run: Run | None) -> Run | None:
+    if run and run.ended:
+        raise Missing("nightly_backup.py ended before it could be killed")
     return run if run and share(run) >= HALF_WAY else None
 
 

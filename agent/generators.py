@@ -40,7 +40,7 @@ def drive_generator(spec: Spec) -> Callable[..., Generator[Any, Any, Any]]:
                 except GeneratorExit:
                     inner.close()
                     raise
-                except BaseException as error:
+                except BaseException as error:  # noqa: BLE001 - thrown into the generator
                     step, value = inner.throw, error
         except BaseException as error:
             end_badly(spec, run, error)
@@ -74,7 +74,7 @@ def drive_async_generator(spec: Spec) -> Callable[..., AsyncGenerator[Any, Any]]
                 except GeneratorExit:
                     await inner.aclose()
                     raise
-                except BaseException as error:
+                except BaseException as error:  # noqa: BLE001 - thrown into the generator
                     step, value = inner.athrow, error
         except BaseException as error:
             end_badly(spec, run, error)

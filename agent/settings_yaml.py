@@ -78,7 +78,7 @@ def _structured(raw: Any, path: str) -> Settings:
             raise SettingsError(f"{key} cannot be set in {path}", path=key, hint="HOLTER_HOME and HOLTER_CONFIG do that")
     try:
         settings: Settings = _CONVERTER.structure(_long_forms(raw), Settings)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever cattrs objects to, in one line
         raise _explained(error, path) from None
     _cross_check(settings, path)
     return settings
@@ -175,7 +175,7 @@ def _cross_check(settings: Settings, path: str) -> None:
 def _explained(error: BaseException, path: str, place: str = "") -> SettingsError:
     """The first thing that cattrs objects to, as one line with its dotted path."""
     if isinstance(error, ForbiddenExtraKeysError):
-        wrong = sorted(map(str, error.extra_fields))[0]
+        wrong = min(map(str, error.extra_fields))
         names = [each.name for each in fields(error.cl)] if has(error.cl) else []
         at = f"{place}.{wrong}".lstrip(".")
         hint = _nearest(wrong, names) or f"known: {', '.join(name for name in names if name not in ('home', 'config'))}"

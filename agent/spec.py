@@ -199,7 +199,7 @@ class Spec:
 def _innermost(fn: Any) -> Any:
     """The function whose code runs: under `functools.partial`, or a callable object's `__call__`."""
     fn = _without_partials(fn)
-    if not hasattr(fn, "__code__") and hasattr(type(fn), "__call__") and not hasattr(fn, "__func__"):
+    if not hasattr(fn, "__code__") and callable(fn) and not hasattr(fn, "__func__"):
         call = type(fn).__call__
         return call if hasattr(call, "__code__") else fn
     return getattr(fn, "__func__", fn)

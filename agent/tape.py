@@ -50,7 +50,7 @@ def harmless(function: Callable[P, R]) -> Callable[P, R | None]:
             return function(*args, **kwargs)
         except RunTimeout:  # a flow's time was up while we wrote something down: that is no error of ours
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - recording never hurts the job
             complain(f"{function.__name__}: {type(error).__name__}: {error}; the job goes on")
             return None
 

@@ -73,7 +73,7 @@ def put_file(db: sqlite3.Connection, data: bytes, orphans: dict[str, Json]) -> N
             lambda ids: {each: docs[each] for each in ids if each in docs},
             commit["at"],
         )
-        docs |= out.docs
+        docs.update(out.docs)
         out.transitions = commit["transitions"]
         put_rows(db, journal, out, commit["logs"])
         if "header" in out.process and not _known(db, journal):

@@ -98,7 +98,7 @@ class _Sweep:
             self._look_into(fd, path, journal)
         except StorageError:
             raise
-        except Exception as error:  # one journal that cannot be read must not keep all others waiting
+        except Exception as error:  # noqa: BLE001 - one journal that cannot be read must not keep all others waiting
             self.out.damaged += 1
             self.out.faults.append(f"{path}: {type(error).__name__}: {error}")
         finally:

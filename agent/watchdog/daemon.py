@@ -57,7 +57,7 @@ class Step:
             return
         try:
             self.act()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a step that fails cannot stop the others
             self._failures += 1
             wait = min(BACK_OFF_AT_MOST, 2.0 ** min(self._failures, 6) / 2)
             self._due = now + max(self.every, wait)

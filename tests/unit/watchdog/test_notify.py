@@ -638,7 +638,7 @@ def test_two_watchdogs_at_once_send_every_alert_once(
         start.wait()
         try:
             watch(backend, clock, config)
-        except BaseException as error:  # noqa: BLE001 - shown by the assertion below
+        except BaseException as error:
             errors.append(error)
 
     threads = [threading.Thread(target=one) for _ in range(3)]
