@@ -82,11 +82,6 @@ class Journal:
         self.id, self.path = journal, path
         return old
 
-    def remove(self) -> None:
-        """Unlink and close: everything in it is in the store."""
-        os.unlink(self.path)
-        self.let_go()
-
     def let_go(self) -> None:
         """Close the descriptor, and with it the lock (in a forked child: only this copy of it)."""
         fd, self.fd = self.fd, -1

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 from _thread import get_ident
 from contextvars import ContextVar
 from time import time_ns
 
+from ..backends.clock import token
 from .active import ActiveRun
 from .redact import clean, quote
 from .tape import EXITED_LOSING, EXITED_LOSING_SUCCESS, emit, harmless, process
@@ -100,9 +102,12 @@ def open_runs() -> list[ActiveRun]:
 @harmless
 def error_of(error: BaseException) -> dict[str, Any]:
     """An exception as a record: `type, message, traceback` (without our own frames) and `fingerprint`."""
-    from .failure import describe
+    try:
+        from .failure import describe
 
-    return describe(error)
+        return describe(error)
+    except (MemoryError, ImportError):  # what failed holds all the memory, and there is none left to say where it did
+        return {"type": type(error).__qualname__, "message": "", "traceback": "", "fingerprint": ""}
 
 
 def end_all(state: str, reason: str, signal: str | None = None) -> None:
@@ -122,8 +127,21 @@ def _at_exit() -> None:
         lost = [line for line in process.waiting if line.startswith(b'{"event":"end"')]
         fine = all(b'"state":"COMPLETED"' in line for line in lost)
         os.fchmod(process.journal.fd, EXITED_LOSING_SUCCESS if fine else EXITED_LOSING)
-    if process.shipper is not None:
-        process.shipper.finish()
+    shipper = process.shipper
+    process.forget(process.prefix)  # what still happens, in daemon threads and later exit functions, gets a new journal
+    if shipper is not None:
+        shipper.finish()
+    if getattr(sys, "last_type", None) is KeyboardInterrupt and not hasattr(sys, "ps1"):
+        _interrupt_again()
+
+
+def _interrupt_again() -> None:
+    """Python ends a script that Ctrl-C ended by SIGINT, but forgets to once anything compiled a text after that, as
+    every namedtuple does that is made while we ship: then the parent would see exit code 1."""
+    try:
+        exec("raise KeyboardInterrupt")  # noqa: S102 - it is what Python looks at
+    except KeyboardInterrupt:
+        return
 
 
 def tagged(names: Iterable[str]) -> Any:

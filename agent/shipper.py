@@ -144,6 +144,6 @@ class Shipper:
     @harmless
     def _let_go(self, arrived: bool) -> None:
         if arrived and not self._stopped and self._offset == self.journal.size():
-            self.journal.remove()
+            os.unlink(self.journal.path)  # not closed: a thread may be just about to write, and numbers are used again
         if self._store is not None:
             self._store.close()
