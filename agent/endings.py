@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from reprlib import repr as short  # shows also what cannot show itself
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,10 +27,12 @@ def ending_of(error: BaseException) -> Ending:
     an asyncio task and a generator that its consumer closes are CANCELLED; everything else is FAILED.
     """
     if isinstance(error, SystemExit):
-        if error.code is None or error.code == 0:
+        code: object = error.code
+        if code is None or (isinstance(code, int) and code == 0):  # to Python 0.0 is a text to print, and status 1
             return Ending("COMPLETED", "exit(0)", 0)
-        code = error.code if isinstance(error.code, int) else 1
-        return Ending("FAILED", f"exit({error.code!r})", code & 0xFF)
+        if isinstance(code, int):
+            return Ending("FAILED", f"exit({code!r})", code & 0xFF)
+        return Ending("FAILED", f"exit({repr(code) if isinstance(code, str) else short(code)})", 1)
     if isinstance(error, KeyboardInterrupt):
         return Ending("CANCELLED", "interrupted (Ctrl-C)", None, "SIGINT")
     if isinstance(error, GeneratorExit):
@@ -37,8 +40,5 @@ def ending_of(error: BaseException) -> Ending:
     asyncio_errors = sys.modules.get("asyncio.exceptions")
     if asyncio_errors is not None and isinstance(error, asyncio_errors.CancelledError):
         return Ending("CANCELLED", "cancelled")
-    return Ending("FAILED", f"{type(error).__name__}: {_first_line(error)}".rstrip(": "))
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0][:500]
+    first_line = str(error).strip().partition("\n")[0]  # whole: cut before it is cleaned, half a secret would stay
+    return Ending("FAILED", f"{type(error).__name__}: {first_line}".rstrip(": "))

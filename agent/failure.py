@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import traceback
-from hashlib import blake2b
 from typing import Any
+from zlib import crc32
 
 from .redact import clean, quote
 
@@ -50,4 +50,5 @@ def _leave_us_out(shown: traceback.TracebackException) -> None:
 
 def _fingerprint(name: str, shown: traceback.TracebackException) -> str:
     frames = [f"{os.path.basename(frame.filename)}:{frame.name}" for frame in shown.stack]
-    return blake2b("|".join([name, *frames]).encode("utf-8", "replace"), digest_size=6).hexdigest()
+    place = "|".join([name, *frames]).encode("utf-8", "replace")
+    return f"{crc32(place):08x}{crc32(place[::-1]):08x}"  # hashlib maps 5 MB of library, which MemoryError has not
