@@ -9,7 +9,6 @@ from _thread import get_ident
 from contextvars import ContextVar
 from time import time_ns
 
-from ..backends.clock import token
 from .active import ActiveRun
 from .redact import clean, quote
 from .tape import EXITED_LOSING, EXITED_LOSING_SUCCESS, emit, harmless, process
