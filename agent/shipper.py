@@ -145,5 +145,7 @@ class Shipper:
     def _let_go(self, arrived: bool) -> None:
         if arrived and not self._stopped and self._offset == self.journal.size():
             os.unlink(self.journal.path)  # not closed: a thread may be just about to write, and numbers are used again
+            while self._ship():  # what such a thread wrote at the last moment
+                continue
         if self._store is not None:
             self._store.close()

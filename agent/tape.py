@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from _thread import RLock
 from errno import ENOSPC
 from functools import wraps
 from os import write
@@ -61,12 +62,12 @@ class _Process:
     """What this process records into.
 
     `runs` are the open runs by id; `waiting` are state events that the disk refused and that go out with the next
-    write; `outer` is the run of `holter run` that this process belongs to, or ""; `prefix` goes into the ids that a
-    forked child makes. `fd` is where an event goes at once: -1 while there is no journal yet, while something waits,
-    or where recording is off.
+    write; `lock` orders the threads that are not on the fast path; `outer` is the run of `holter run` that this process
+    belongs to, or ""; `prefix` goes into the ids that a forked child makes. `fd` is where an event goes at once: -1
+    while there is no journal yet, while something waits, or where recording is off.
     """
 
-    __slots__ = ("fd", "journal", "off", "outer", "prefix", "runs", "shipper", "signals", "waiting")
+    __slots__ = ("fd", "journal", "lock", "off", "outer", "prefix", "runs", "shipper", "signals", "waiting")
 
     def __init__(self) -> None:
         self.forget()
@@ -74,6 +75,7 @@ class _Process:
     def forget(self, prefix: str = "") -> None:
         """Begin anew, as a process that has recorded nothing."""
         self.fd = -1
+        self.lock = RLock()
         self.journal: Journal | None = None
         self.shipper: Shipper | None = None
         self.off = False
@@ -114,12 +116,17 @@ def emit(body: str, keep: bool = True) -> None:
 
 def _emit_slowly(line: bytes, keep: bool) -> None:
     """The first event of a process, one after the disk was full, or one that is too large."""
+    if len(line) > LINE_LIMIT:
+        line = _smaller(line)
+    with process.lock:  # threads that begin together must neither open a journal each nor write what waits twice
+        _emit_in_turn(line, keep)
+
+
+def _emit_in_turn(line: bytes, keep: bool) -> None:
     if process.journal is None and not process.off:
         process.journal = _open()
     if process.journal is None:
         return
-    if len(line) > LINE_LIMIT:
-        line = _smaller(line)
     try:
         for each in (*process.waiting, line):
             process.journal.write(each)

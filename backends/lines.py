@@ -74,7 +74,7 @@ def _parse(line: bytes) -> dict[str, Any] | None:
 def printable(value: Any) -> Any:
     """The same JSON value with NUL and lone surrogates in its texts replaced by U+FFFD."""
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode().replace("\0", "\ufffd") if _odd(value) else value
+        return "".join(["\ufffd" if _odd(char) else char for char in value]) if _odd(value) else value
     if isinstance(value, dict):
         return {printable(key): printable(item) for key, item in value.items()}
     if isinstance(value, list):
