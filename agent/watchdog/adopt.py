@@ -147,11 +147,15 @@ def header_of(fd: int) -> Header | None:
 
 
 def _is_dead(fd: int, header: Header) -> bool:
-    """Whether the process is gone; then this descriptor holds the journal's lock."""
+    """Whether the process is gone; then this descriptor holds a lock that keeps every other adopter away."""
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the lock of adopters, another kind than the process's own
+    except BlockingIOError:
+        return False
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return False
+        return identity.alive(header) is False  # a child that C code forked holds on to a copy of its parent's lock
     if identity.alive(header) and not _closed(fd):
         fcntl.flock(fd, fcntl.LOCK_UN)  # it replaced its program, or is just about to close: ask again later
         return False
