@@ -1,10 +1,13 @@
 """Durations and schedules as people write them, and the moments that they mean.
 
 Cron text follows Debian's cron at daylight-saving changes (through cronsim): a time inside the gap runs once, right
-after it; a time inside the overlap runs once. Moments are Unix seconds.
+after it; a time inside the overlap runs once. Not guaranteed: minutes by star in a named hour (`* 1 * * *`) within
+a day of a clock change, where the answer can depend on the moment that one counts from. Moments are Unix seconds.
 """
 
 from __future__ import annotations
+
+from itertools import count
 
 from .errors import ScheduleError
 
@@ -27,40 +30,46 @@ _ALIASES = {
     "@annually": "0 0 1 1 *",
 }
 _AT_MOST = 100_000  # expected times of one question
-_YEARS = 5 * 366 * 86400.0  # how far to look for a time: past the next 29 February
 
 
 def parse_duration(value: Any) -> float:
     """Seconds from a number or a text like `15m` or `1h30m`. Raises ScheduleError for anything else, and below zero."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        seconds = float(value)
-    else:
-        seconds = _sum_of_parts(value) if isinstance(value, str) else -1.0
-    if not 0.0 <= seconds < 1e10:  # also false for NaN
-        raise ScheduleError(f"{value!r} is no duration", hint=_DURATION_HINT)
-    return seconds
+    seconds = _sum_of_parts(value) if isinstance(value, str) else value
+    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if not is_number or not 0 <= seconds < 1e10:  # also false for NaN
+        raise ScheduleError(f"{_shown(value)} is no duration", hint=_DURATION_HINT)
+    return float(seconds)
 
 
 def _sum_of_parts(text: str) -> float:
-    rest, total = text.strip().lower().replace(" ", ""), 0.0
+    rest, total = text.strip().lower(), 0.0
     if _is_number(rest):
         return float(rest)
+    if not rest:
+        return -1.0
     while rest:
-        digits = len(rest) - len(rest.lstrip("0123456789."))
-        unit = rest[digits : digits + 2] if rest[digits : digits + 2] == "ms" else rest[digits : digits + 1]
-        if not _is_number(rest[:digits]) or unit not in _UNITS:
+        number = rest[: len(rest) - len(rest.lstrip("0123456789."))]
+        rest = rest[len(number) :].lstrip()
+        unit = rest[:2] if rest[:2] == "ms" else rest[:1]
+        if not _is_number(number) or unit not in _UNITS:
             return -1.0
-        total += float(rest[:digits]) * _UNITS[unit]
-        rest = rest[digits + len(unit) :]
-    return total if text.strip() else -1.0
+        total += float(number) * _UNITS[unit]
+        rest = rest[len(unit) :].lstrip()
+    return total
 
 
 def _is_number(text: str) -> bool:
     return text.count(".") <= 1 and text.replace(".", "", 1).isascii() and text.replace(".", "", 1).isdigit()
 
 
+def _shown(value: Any) -> str:
+    return f"{value!r:.60}"
+
+
 def format_duration(seconds: float) -> str:
-    """Short text for people, two units at most: `3.2s`, `4m 10s`, `2h 5m`, `90d`."""
+    """Short text for people, two units at most: `3.2s`, `4m 10s`, `2h 5m`, `90d`; below zero with a minus."""
+    if seconds < 0:
+        return f"-{format_duration(-seconds)}"
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f}ms" if seconds >= 0.0005 or seconds == 0 else "<1ms"
     if seconds < 59.95:
@@ -77,11 +86,11 @@ def format_duration(seconds: float) -> str:
 def check_syntax(text: str) -> None:
     """Refuse what can be no schedule, without loading a cron library (a decorator calls this inside the job)."""
     words = text.split() if isinstance(text, str) else []
-    if len(words) in (5, 6) or (len(words) == 1 and words[0] in _ALIASES):
+    if len(words) == 5 or (len(words) == 1 and words[0] in _ALIASES):
         return
     if len(words) == 2 and words[0] == "every" and parse_duration(words[1]) > 0:
         return
-    raise ScheduleError(f"{text!r} is no schedule", hint=_SCHEDULE_HINT)
+    raise ScheduleError(f"{_shown(text)} is no schedule", hint=_SCHEDULE_HINT)
 
 
 class Schedule:
@@ -121,39 +130,42 @@ class Schedule:
         return found
 
     def next_after(self, at: float) -> float | None:
-        """The first expected moment after `at`; None if there is none within five years."""
-        return next((moment for moment in self._after(at) if moment - at < _YEARS), None)
+        """The first expected moment after `at`; None if there is none within fifty years."""
+        return next(self._after(at), None)
 
     def last_before(self, at: float) -> float | None:
-        """The last expected moment at or before `at`; None if there is none in the five years before."""
+        """The last expected moment at or before `at`; None if there is none in the fifty years before."""
         if self._every:
-            return at // self._every * self._every
-        step = 3600.0
-        while step < 2 * _YEARS:
-            found = self.expected_between(at - step, at)
-            if found:
-                return found[-1]
-            step *= 8
-        return None
+            whole = at // self._every
+            return max(n * self._every for n in (whole, whole + 1) if n * self._every <= at)
+        back = _iterate(self._cron, at // 1 + 1, self._zone, reverse=True)
+        before = next((moment for moment in back if moment <= at), None)
+        if before is None:
+            return None
+        # Backwards, cronsim passes over what falls into the second half of an hour that comes twice.
+        return (self.expected_between(before, at) or [before])[-1]
 
     def _after(self, at: float) -> Iterator[float]:
-        if self._every:
-            moment = (at // self._every + 1) * self._every
-            while True:
-                yield moment
-                moment += self._every
-        yield from _iterate(self._cron, at, self._zone)
+        """All that is expected after `at`, in order; without end for an interval."""
+        moments = _iterate(self._cron, at // 1, self._zone) if self._cron else _multiples(self._every, at)
+        # A step of a float may round down to `at`; and in an hour that comes twice, cronsim begins anew.
+        return (moment for moment in moments if moment > at)
 
 
-def _iterate(cron: str, at: float, zone: tzinfo) -> Iterator[float]:
+def _multiples(every: float, at: float) -> Iterator[float]:
+    return (n * every for n in count(at // every))
+
+
+def _iterate(cron: str, at: float, zone: tzinfo, *, reverse: bool = False) -> Iterator[float]:
+    """Moments after (or before) `at`, which is a whole second: cronsim would round it, and lose what lies between."""
     from datetime import datetime
 
     from cronsim import CronSim, CronSimError
 
     try:
-        times = CronSim(cron, datetime.fromtimestamp(at, zone))
+        times = CronSim(cron, datetime.fromtimestamp(at, zone), reverse=reverse)
     except CronSimError as error:
-        raise ScheduleError(f"{cron!r} is no schedule: {error}", hint=_SCHEDULE_HINT) from None
+        raise ScheduleError(f"{_shown(cron)} is no schedule: {error}", hint=_SCHEDULE_HINT) from None
     return (moment.timestamp() for moment in times)
 
 
@@ -162,9 +174,9 @@ def _zone(name: str) -> tzinfo:
 
     try:
         return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
+    except (ZoneInfoNotFoundError, ValueError, TypeError, OSError):
         from difflib import get_close_matches
 
-        near = get_close_matches(name, available_timezones(), n=1, cutoff=0.5)
+        near = get_close_matches(str(name), available_timezones(), n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}?" if near else "write a name like Europe/Berlin"
-        raise ScheduleError(f"there is no time zone {name!r}", hint=hint) from None
+        raise ScheduleError(f"there is no time zone {_shown(name)}", hint=hint) from None
