@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
+from operator import attrgetter
 from typing import Any
 
 from attrs import evolve
@@ -16,7 +18,7 @@ from attrs import evolve
 from ..backends.errors import ScheduleError, SettingsError
 from ..backends.schedule import parse_duration
 from . import settings_yaml
-from .setting_types import Channel, Check, Limit, RetentionPolicy, Rule, Settings, WatchdogSettings
+from .setting_types import Channel, Check, Limit, RetentionPolicy, Rule, Seconds, Settings, WatchdogSettings
 
 __all__ = [
     "Channel",
@@ -35,35 +37,59 @@ __all__ = [
 
 
 def load(home: str | None = None, environ: Mapping[str, str] = os.environ, **overrides: Any) -> Settings:
-    """Read the settings. Raises SettingsError (one line, with the setting's path and a hint) for what cannot be used."""
+    """Read the settings. Raises SettingsError for what cannot be used: one line, the setting's path, a hint."""
     place = os.path.abspath(os.path.expanduser(home or environ.get("HOLTER_HOME") or "~/.holter"))
     named = environ.get("HOLTER_CONFIG")
     path = os.path.abspath(named) if named else f"{place}/holter.yaml"
     found = settings_yaml.read(path, required=bool(named))
-    given = {name: environ[f"HOLTER_{name.upper()}"] for name in _FROM_ENVIRON if environ.get(f"HOLTER_{name.upper()}")}
-    if "heartbeat" in given:
+    if found:
+        _check_ranges(found, f" in {path}")
+    given: dict[str, Any] = {name: environ.get(f"HOLTER_{name.upper()}") for name in _FROM_ENVIRON}
+    if given["heartbeat"]:
         given["heartbeat"] = _heartbeat(given["heartbeat"])
-    changes = {**given, **{name: value for name, value in overrides.items() if value is not None}}
+    changes = {name: value for name, value in given.items() if value}
+    changes.update((name, value) for name, value in overrides.items() if value is not None)
     return evolve(found or Settings(), home=place, config=path if found else None, **changes)
 
 
 _FROM_ENVIRON = ("project", "backend", "heartbeat")
 
 
-def _heartbeat(text: str) -> Any:
+_RANGES = (  # below, a loop has no pause, or the past begins in the future and pruning forgets everything
+    ("heartbeat", 0.05, 3600.0),
+    ("watchdog.interval", 0.01, 3600.0),
+    ("retention.days", 0.0, 36525.0),
+    ("retention.logs_days", 0.0, 36525.0),
+)
+
+
+def _check_ranges(settings: Settings, where: str) -> None:
+    for path, least, most in _RANGES:
+        value = attrgetter(path)(settings)
+        if not least <= value <= most:  # true for NaN too
+            hint = f"from {least:g} to {most:g}"
+            raise SettingsError(f"{path}{where}: {value:g} is out of range", path=path, hint=hint)
+
+
+def _heartbeat(text: str) -> Seconds:
+    where = " (HOLTER_HEARTBEAT)"
     try:
-        return parse_duration(text)
+        seconds = Seconds(parse_duration(text))
     except ScheduleError as error:
-        raise SettingsError(f"HOLTER_HEARTBEAT: {error.message}", path="heartbeat", hint=error.hint) from None
+        raise SettingsError(f"heartbeat{where}: {error.message}", path="heartbeat", hint=error.hint) from None
+    _check_ranges(Settings(heartbeat=seconds), where)
+    return seconds
 
 
 def expand(text: str, environ: Mapping[str, str] = os.environ) -> str:
     """Replace `${NAME}` by the environment's values, where the value is used: a job that runs without the variable
     must not fail for it. Raises SettingsError naming a variable that is missing."""
+
     def value(match: re.Match[str]) -> str:
         name = match.group(1)
         if name not in environ:
-            raise SettingsError(f"the environment has no {name}", path=name, hint=f"export {name}=... for the watchdog")
+            hint = f"export {name}=... for the watchdog"
+            raise SettingsError(f"the environment has no {name}", path=name, hint=hint)
         return environ[name]
 
     return re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", value, text)
@@ -74,38 +100,53 @@ def expand(text: str, environ: Mapping[str, str] = os.environ) -> str:
 
 def job_view(settings: Settings) -> dict[str, Any]:
     """The few settings that a job needs, as plain JSON."""
+    limits = {name: {"slots": limit.slots, "scope": limit.scope} for name, limit in settings.limits.items()}
     return {
         "project": settings.project,
         "backend": settings.backend,
         "heartbeat": settings.heartbeat,
         "redact": list(settings.redact),
-        "limits": {name: {"slots": limit.slots, "scope": limit.scope} for name, limit in settings.limits.items()},
+        "limits": limits,
     }
 
 
 def refresh_cache(home: str, config: str | None) -> dict[str, Any]:
-    """`job_view` of the file alone, left in HOME/cache/knobs.json too, so that jobs need not read YAML while the file is
-    the same. `config` is what HOLTER_CONFIG says. Raises SettingsError."""
-    settings = load(home, {"HOLTER_CONFIG": config} if config else {})  # what one job's environment says is not for all
+    """`job_view` of the file alone, left in HOME/cache/knobs.json too: while the file is the same, jobs need no YAML.
+
+    `home` is absolute, `config` what HOLTER_CONFIG says. The environment's other words are left out: they are one
+    job's, and the cache is for all. Raises SettingsError.
+    """
+    # The key is taken before reading: of a file that changes meanwhile, the old must not pass for the new.
+    key = _identity(os.path.abspath(config) if config else f"{home}/holter.yaml")
+    settings = load(home, {"HOLTER_CONFIG": config} if config else {})
     view = job_view(settings)
-    if settings.config is not None:
-        try:
-            _write_cache(settings.home, settings.config, view)
-        except OSError:  # a read-only home: then every job reads the YAML itself
-            pass
+    if key is not None and settings.config is not None:
+        _write_cache(settings.home, {"key": key, "view": view})
     return view
 
 
-def _write_cache(home: str, config: str, view: dict[str, Any]) -> None:
+def _identity(path: str) -> list[Any] | None:
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return None
+    return [path, stat.st_mtime_ns, stat.st_size, stat.st_ino]
+
+
+def _write_cache(home: str, cache: dict[str, Any]) -> None:
     from json import dumps
 
-    stat = os.stat(config)
     folder = f"{home}/cache"
-    os.makedirs(folder, mode=0o700, exist_ok=True)
     draft = f"{folder}/.knobs.{os.getpid()}"
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w") as file:
-        file.write(dumps({"key": [config, stat.st_mtime_ns, stat.st_size, stat.st_ino], "view": view}))
-    os.replace(draft, f"{folder}/knobs.json")
+    try:
+        for each in (home, folder):  # one by one: makedirs gives its mode to the last folder only
+            os.makedirs(each, mode=0o700, exist_ok=True)
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w") as file:
+            file.write(dumps(cache))
+        os.replace(draft, f"{folder}/knobs.json")
+    except OSError:  # a home that is read-only or full: then every job reads the YAML itself
+        with suppress(OSError):
+            os.unlink(draft)
 
 
 TEMPLATE = """\
@@ -115,20 +156,35 @@ TEMPLATE = """\
 # backend: sqlite:///holter.db           # or file:///records; relative to this folder
 # heartbeat: 5s                          # how often a live process says so
 
-# limits: {database: 3, gpu: 1}          # places for `with concurrency("database")` and `--limit database`
+# limits:                                # places for `with concurrency("database")` and `--limit database`
+#   database: 3
+#   gpu: {slots: 1, scope: host, lease: 30s}   # counted on each host by itself; lease is reserved
 
 # checks:                                # what you expect of a job, by its name
-#   nightly-etl: {schedule: "0 2 * * *", timezone: Europe/Berlin, grace: 15m, max_duration: 2h, fresh_within: 26h}
+#   nightly-etl:
+#     schedule: "0 2 * * *"              # or @daily, or every 15m
+#     timezone: Europe/Berlin            # of the schedule
+#     grace: 15m                         # it may start so late
+#     max_duration: 2h                   # longer is overdue
+#     min_duration: 5s                   # shorter is suspicious
+#     stall_after: 10m                   # so long without progress is stalled
+#     fresh_within: 26h                  # the last good run may be so old
 
 # channels:                              # where alerts can go
 #   ops: slack://tokenA/tokenB/tokenC    # any Apprise URL (pip install 'holter[alerts]')
-#   hook: {webhook: "https://example.org/hook", secret: "${HOOK_SECRET}"}
+#   hook: {webhook: "https://example.org/hook", secret: "${HOOK_SECRET}"}   # from the watchdog's environment
 #   pager: {command: "/usr/local/bin/page-me"}   # gets the alert as JSON on stdin
 
 # alerts:                                # when to speak; without this, all trouble goes to all channels
-#   - {on: [failed, crashed, timed_out, overdue, stale], jobs: ["nightly-*"], to: [ops], after: 1, remind: 4h, fallback: pager}
+#   - on: [failed, crashed, timed_out, overdue, stale]
+#     jobs: ["nightly-*"]                # without this, every run that no other run started
+#     to: [ops]
+#     after: 1                           # so many bad endings in a row
+#     remind: 4h                         # again, while it lasts
+#     recovered: true                    # and when it is over
+#     fallback: pager                    # where `to` cannot be reached
 
 # retention: {days: 90, keep_failures: 365d, logs_days: 30}
 # redact: ["*_token"]                    # more names whose values are never recorded
-# watchdog: {interval: 1s}
+# watchdog: {interval: 1s, ping: null}   # time between two passes; ping is reserved
 """
