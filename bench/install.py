@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
+import tempfile
 from typing import Any
 
 _NOT_OURS = ("pip", "setuptools", "wheel")  # every environment has them
@@ -18,7 +20,10 @@ def make(folder: str) -> str:
     python = f"{folder}/bin/python"
     quiet = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     pip = [python, "-m", "pip", "install", "--quiet", "--quiet", "--quiet"]
-    subprocess.run([*pip, str(root)], check=True, env=quiet)
+    with tempfile.TemporaryDirectory() as source:  # a build leaves files beside the sources
+        copy = f"{source}/holter"
+        shutil.copytree(root, copy, ignore=shutil.ignore_patterns(".git", "build", "*.egg-info", ".*_cache", "__pycache__"))
+        subprocess.run([*pip, copy], check=True, env=quiet)
     subprocess.run([python, "-m", "compileall", "-q", folder], check=False)
     return python
 
