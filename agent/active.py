@@ -54,8 +54,8 @@ class ActiveRun:
     id: str
     thread: int
     parent_id: str | None
-    log_prints: bool
-    log_records: bool
+    log_prints = False
+    log_records = False
     _tree: _Tree
     _cpu = 0.0
     _progress_at = 0.0
@@ -65,8 +65,10 @@ class ActiveRun:
         self.name = name
         if parent is not None:
             self.parent_id = parent.id
-            self.log_prints = parent.log_prints
-            self.log_records = parent.log_records
+            if parent.log_prints:
+                self.log_prints = True
+            if parent.log_records:
+                self.log_records = True
             self._tree = tree = parent._tree
             self.id = f"{tree.root_id}.{process.prefix or tree.prefix}{tree.next()}"
         else:
@@ -74,7 +76,6 @@ class ActiveRun:
         self._began = perf_counter_ns()
 
     def _become_root(self) -> None:
-        self.log_prints = self.log_records = False
         self.thread = get_ident()
         self.parent_id = outer = process.outer or None
         self._cpu = process_time()
@@ -199,7 +200,7 @@ class ActiveRun:
         if len(shown) > BODY_LIMIT - 2000:
             shown = dumps({"cut": shown[: BODY_LIMIT // 2], "bytes": len(shown)})
         emit(
-            f'{{"event":"artifact","run":"{self.id}","at":{time_ns() // 1000}e-6,"key":{quote(key[:200])}'
+            f'{{"event":"artifact","run":"{self.id}","at":{time_ns() // 1000}e-6,"key":{quote(clean(key)[:200])}'
             f',"type":{quote(kind)},"description":{dumps(description and clean(description)[:500])},"data":{shown}'
         )
 
