@@ -78,7 +78,8 @@ def _day(identifier: str) -> str:
 
 def chunk(header: Json | None, lines: list[bytes], commit: Json) -> bytes:
     """The bytes to append to a run file: header, lines, and the commit line, whose `bytes` is filled in."""
-    body = (encode(header) if header else b"") + b"".join(lines)
+    opening = encode({"event": "process", **header}) if header else b""
+    body = opening + b"".join(lines)
     return body + encode({"event": "commit", **commit, "bytes": len(body)})
 
 
@@ -103,25 +104,21 @@ def without_lines(data: bytes, before: float) -> bytes:
     """A run file without the log lines whose time is before `before`; how many they were is still in it."""
     out, done = [], 0
     for start, end, commit, lines in chunks(data):
-        gone: dict[str, tuple[int, float]] = {}
-        kept, seqs = [], iter(commit["logs"])
-        left = []
+        kept, logs = [], []
+        gone: dict[str, list[float]] = {}
+        seqs = iter(commit["logs"])
         for position, event in lines:
-            if event is None or event["event"] != "log":
-                kept.append(data[position : line_end(data, position)])
+            seq = next(seqs, None) if event is not None and event["event"] == "log" else None
+            if event is not None and seq is not None and event["at"] < before:
+                gone.setdefault(event["run"], []).append(event["at"])
                 continue
-            seq = next(seqs, None)
-            if event["at"] < before:
-                count, last = gone.get(event["run"], (0, 0.0))
-                gone[event["run"]] = count + 1, max(last, event["at"])
-            else:
-                kept.append(data[position : line_end(data, position)])
-                left.append(seq)
-        kept += [
-            encode({"event": "forgot", "run": run, "at": last, "lines": count}) for run, (count, last) in gone.items()
-        ]
-        plain = {key: value for key, value in commit.items() if key not in ("event", "c", "bytes")}
-        out += [data[done:start], chunk(None, kept, {**plain, "logs": left})]
+            kept.append(data[position : line_end(data, position)])
+            if seq is not None:
+                logs.append(seq)
+        for run, times in gone.items():
+            kept.append(encode({"event": "forgot", "run": run, "at": max(times), "lines": len(times)}))
+        plain = {key: value for key, value in commit.items() if key not in ("event", "bytes", "c")}
+        out += [data[done:start], chunk(None, kept, {**plain, "logs": logs})]
         done = end
     return b"".join((*out, data[done:]))
 
@@ -191,12 +188,17 @@ def replace(path: str, value: Json | bytes) -> None:
     """The whole file at once, by rename. The caller holds the write lock."""
     data = value if isinstance(value, bytes) else f"{dumps(value)}\n".encode()
     draft = f"{os.path.dirname(path)}/.draft"
-    fd = _opened(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    put(draft, data)
+    os.replace(draft, path)
+
+
+def put(path: str, data: bytes) -> None:
+    """The whole file, but torn for whoever looks at the wrong moment, or after a kill."""
+    fd = _opened(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
         _write(fd, data)
     finally:
         os.close(fd)
-    os.replace(draft, path)
 
 
 def remove(path: str) -> bool:

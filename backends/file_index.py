@@ -11,15 +11,16 @@ import sqlite3
 from .clock import root_of
 from .file_format import chunks, journal_file, read, read_json, replace, run_file
 from .fold import digest
+from .sqlite import SqliteBackend
 from .sqlite_rows import forget_roots, put_journal, put_rows, put_runs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
+    from .file_folder import Folder
     from .file_format import Json, Lines
-    from .sqlite import SqliteBackend
 
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -33,15 +34,12 @@ def fill(folder: str, index: SqliteBackend, origin: int) -> None:
     """Bring everything in `folder` into an empty index, and mark it as belonging there: all or nothing."""
     with index._write() as db:
         db.execute(
-            "CREATE TABLE chunks (root_id TEXT, journal TEXT, upto INTEGER, PRIMARY KEY (root_id, journal)) WITHOUT ROWID"
+            "CREATE TABLE chunks (root_id TEXT, journal TEXT, upto INTEGER, PRIMARY KEY (root_id, journal))"
+            " WITHOUT ROWID"
         )
         for path in files(f"{folder}/journals", ".json"):
-            put_known_journal(db, read_json(path))
-        orphans: dict[str, Json] = {}
-        for path in files(f"{folder}/runs", ".jsonl"):
-            put_file(db, read(path), orphans)
-        for journal, record in orphans.items():
-            _adopt(folder, db, journal, record)
+            _put_journal(db, read_json(path))
+        _put_files(db, folder, files(f"{folder}/runs", ".jsonl"))
         for table, seq in (read_json(f"{folder}/pruned.json") or {}).items():
             _raise_seq(db, table, seq)
         db.execute(f"PRAGMA application_id={origin}")
@@ -50,39 +48,45 @@ def fill(folder: str, index: SqliteBackend, origin: int) -> None:
 def refill(folder: str, index: SqliteBackend, roots: list[str], journal: str) -> None:
     """Bring some root runs and one journal in again, whatever the index held of them."""
     with index._write() as db:
-        forget_roots(db, roots)
-        put_known_journal(db, read_json(f"{folder}/{journal_file(journal)}"))
         for root in roots:
-            put_file(db, read(f"{folder}/{run_file(root)}"), {})
+            forget_roots(db, [root])
+            db.execute("DELETE FROM chunks WHERE root_id=?", (root,))
+        _put_journal(db, read_json(f"{folder}/{journal_file(journal)}"))
+        _put_files(db, folder, (f"{folder}/{run_file(root)}" for root in roots))
 
 
-def put_known_journal(db: sqlite3.Connection, known: Json | None) -> None:
+def _put_journal(db: sqlite3.Connection, known: Json | None) -> None:
     if known is not None:
         put_journal(db, known["journal"], known["offset"], known["record"])
 
 
-def put_file(db: sqlite3.Connection, data: bytes, orphans: dict[str, Json]) -> None:
+def _put_files(db: sqlite3.Connection, folder: str, paths: Iterable[str]) -> None:
+    orphans: dict[str, Json] = {}
+    for path in paths:
+        _put_file(db, read(path), orphans)
+    for journal, record in orphans.items():
+        _adopt(db, folder, journal, record)
+
+
+def _put_file(db: sqlite3.Connection, data: bytes, orphans: dict[str, Json]) -> None:
     """All committed chunks of one run file. `orphans` gathers the journals that have no file of their own."""
     docs: dict[str, Json] = {}
     for _, _, commit, lines in chunks(data):
-        journal = commit["journal"]
-        out = digest(
-            journal,
-            _numbered(lines, commit["from"]),
-            {},
-            lambda ids: {each: docs[each] for each in ids if each in docs},
-            commit["at"],
-        )
+        journal, at = commit["journal"], commit["at"]
+        out = digest(journal, _numbered(lines, commit["from"]), {}, lambda ids: _of(docs, ids), at)
         docs.update(out.docs)
         out.transitions = commit["transitions"]
         put_rows(db, journal, out, commit["logs"])
         if "header" in out.process and not _known(db, journal):
-            put_journal(db, journal, 0, orphans.setdefault(journal, out.process))
-        if journal in orphans:
-            orphans[journal]["closed_at"] = commit["at"]
+            orphans[journal] = {**out.process, "closed_at": at}
+            put_journal(db, journal, 0, orphans[journal])
         for root in {root_of(run_id) for run_id in out.docs}:
             db.execute("INSERT OR REPLACE INTO chunks VALUES (?,?,?)", (root, journal, commit["to"]))
     put_runs(db, docs.values())
+
+
+def _of(docs: dict[str, Json], ids: list[str]) -> dict[str, Json]:
+    return {run_id: docs[run_id] for run_id in ids if run_id in docs}
 
 
 def _numbered(lines: Lines, start: int) -> Iterator[tuple[int, Json | None]]:
@@ -90,7 +94,7 @@ def _numbered(lines: Lines, start: int) -> Iterator[tuple[int, Json | None]]:
     return ((start + number, event) for number, (_, event) in enumerate(lines) if event is not None)
 
 
-def _adopt(folder: str, db: sqlite3.Connection, journal: str, record: Json) -> None:
+def _adopt(db: sqlite3.Connection, folder: str, journal: str, record: Json) -> None:
     """A journal whose own file was lost: closed, and at offset 0, so that a sender who still has it starts again;
     what the run files hold of it is not applied twice."""
     if db.execute("SELECT 1 FROM runs WHERE journal=? LIMIT 1", (journal,)).fetchone():
@@ -116,21 +120,22 @@ def files(folder: str, ending: str) -> Iterator[str]:
         yield from (f"{path}/{name}" for name in names if name.endswith(ending))
 
 
-def survey(folder: str, index: SqliteBackend) -> dict[str, Any]:
+def survey(folder: Folder) -> dict[str, Any]:
     """Every line of every run file looked at: counts, and whether the index says the same as the files."""
     count = size = bad = 0
-    for path in files(f"{folder}/runs", ".jsonl"):
+    for path in files(folder.file("runs"), ".jsonl"):
         data = read(path)
         count, size = count + 1, size + len(data)
         bad += sum(event is None for _, _, _, lines in chunks(data) for _, event in lines)
-    roots = index._rows("SELECT count(DISTINCT root_id) FROM runs")[0][0]
-    stood = dict(index._rows("SELECT journal, offset FROM journals"))
-    known = [read_json(path) or {} for path in files(f"{folder}/journals", ".json")]
+    roots = folder.ask(SqliteBackend._rows, "SELECT count(DISTINCT root_id) FROM runs")[0][0]
+    stood = dict(folder.ask(SqliteBackend._rows, "SELECT journal, offset FROM journals"))
+    known = [read_json(path) or {} for path in files(folder.file("journals"), ".json")]
     agrees = roots == count and stood == {each.get("journal"): each.get("offset") for each in known}
-    said = index.check()
+    said = folder.ask(SqliteBackend.check)
+    advice = "agrees" if agrees else "does not agree with the files: delete index.db, it is made anew"
     return {
         "ok": bad == 0 and agrees and said["ok"],
-        "detail": f"{folder}, {count} files, {size / 2**20:.1f} MiB, {bad} damaged lines; the index "
-        + ("agrees" if agrees else "does not agree with the files: delete index.db, it is made anew")
-        + f" ({said['detail']})",
+        "agrees": agrees,
+        "detail": f"{folder.path}, {count} files, {size / 2**20:.1f} MiB, {bad} damaged lines; the index {advice} "
+        f"({said['detail']})",
     }

@@ -39,7 +39,9 @@ class Gate:
     def held(self) -> Iterator[None]:
         """Hold the lock. Raises StorageError where it was not free in time, or the gate is closed."""
         if not self.take(self.timeout):
-            raise StorageError(f"another writer holds {self.path}", hint="try again; `holter doctor` looks at the store")
+            raise StorageError(
+                f"another writer holds {self.path}", hint="try again; `holter doctor` tells more"
+            )
         try:
             yield
         finally:
@@ -48,7 +50,9 @@ class Gate:
     def take(self, timeout: float | None) -> bool:
         """Whether the lock was had within `timeout` seconds; `give` it back."""
         if self._fd < 0:
-            raise StorageError(f"{self.path} is closed here", hint="after a fork, or a close, open the store again")
+            raise StorageError(
+                f"{self.path} is closed here", hint="after a fork, or a close, open the store again"
+            )
         while _lock(self._fd, timeout):
             if os.fstat(self._fd).st_nlink:
                 return True

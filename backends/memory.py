@@ -195,7 +195,9 @@ class MemoryBackend(_Registry):
         with space.lock:
             live = {doc["root_id"] for doc in space.docs.values() if "kind" in doc and doc["state"] in OPEN}
             roots = [run for run in self._matching(RunQuery(roots=True)) if run.ended]
-            failed = sorted((run for run in roots if run.state in FAILURES), key=lambda run: (run.created_at, run.id))
+            failed = sorted(
+                (run for run in roots if run.state in FAILURES), key=lambda run: (run.created_at, run.id)
+            )
             last = {(run.project, run.name): run.id for run in failed}
             ended = [run for run in roots if run.id not in live]
             doomed = {run.id for run in ended if _old(run, retention)} - set(last.values())
@@ -241,7 +243,9 @@ class MemoryBackend(_Registry):
             return root
         found, front = {run_id}, {run_id}
         while front:
-            front = {each for each in root if self._space.docs.get(each, {}).get("parent_id") in front} - found
+            front = {
+                each for each in root if self._space.docs.get(each, {}).get("parent_id") in front
+            } - found
             found |= front
         return found
 

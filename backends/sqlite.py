@@ -71,11 +71,15 @@ class SqliteBackend(SqliteRegistry):
             raise
         except (OSError, sqlite3.Error) as error:
             self.close()
-            raise StorageError(f"cannot open {self.path}: {getattr(error, 'strerror', None) or error}") from error
+            raise StorageError(
+                f"cannot open {self.path}: {getattr(error, 'strerror', None) or error}"
+            ) from error
 
     def _connect(self) -> None:
         seconds = 30.0 if self._timeout is None else self._timeout
-        self._db = db = sqlite3.connect(self.path, timeout=seconds, isolation_level=None, check_same_thread=False)
+        self._db = db = sqlite3.connect(
+            self.path, timeout=seconds, isolation_level=None, check_same_thread=False
+        )
         db.execute("PRAGMA synchronous=NORMAL")
         db.execute("PRAGMA wal_autocheckpoint=0")
         version = self._version()
@@ -119,7 +123,9 @@ class SqliteBackend(SqliteRegistry):
 
     def _gated(self) -> AbstractContextManager[None]:
         if self._gate is None:
-            raise StorageError(f"{self.path} is closed here", hint="after a fork, or a close, open the store again")
+            raise StorageError(
+                f"{self.path} is closed here", hint="after a fork, or a close, open the store again"
+            )
         return self._gate.held()
 
     @contextmanager
@@ -159,7 +165,12 @@ class SqliteBackend(SqliteRegistry):
         return offset + len(data)
 
     def _apply(
-        self, db: sqlite3.Connection, journal: str, offset: int, end: int, lines: list[tuple[int, Json | None]]
+        self,
+        db: sqlite3.Connection,
+        journal: str,
+        offset: int,
+        end: int,
+        lines: list[tuple[int, Json | None]],
     ) -> tuple[Digest, range]:
         """The body of `append`, inside a transaction; returns what it meant and the seqs of its log lines."""
         row = db.execute("SELECT offset, record FROM journals WHERE journal=?", (journal,)).fetchone()
@@ -167,7 +178,9 @@ class SqliteBackend(SqliteRegistry):
         if stood != offset:
             raise OffsetMismatch(journal, expected=stood, given=offset)
         out = digest(journal, lines, record, self._load, self._clock.wall())
-        for moved, seq in zip(out.transitions, free_seqs(db, "transitions", len(out.transitions)), strict=True):
+        for moved, seq in zip(
+            out.transitions, free_seqs(db, "transitions", len(out.transitions)), strict=True
+        ):
             moved["seq"] = seq
         seqs = free_seqs(db, "logs", len(out.logs))
         put_journal(db, journal, end, out.process)

@@ -25,9 +25,10 @@ _ENDED = (
     " AND part.state IN ('PENDING', 'RUNNING', 'RETRYING'))"
 )
 _DOOMED = (
-    f"{_ENDED} AND created_at < CASE WHEN state IN ({_FAILED}) THEN ? ELSE ? END AND (state NOT IN ({_FAILED}) OR EXISTS"
-    " (SELECT 1 FROM runs AS later WHERE later.name=runs.name AND later.project=runs.project AND later.parent_id IS NULL"
-    f" AND later.state IN ({_FAILED}) AND (later.created_at, later.id) > (runs.created_at, runs.id)))"
+    f"{_ENDED} AND created_at < CASE WHEN state IN ({_FAILED}) THEN ? ELSE ? END AND (state NOT IN ({_FAILED})"
+    " OR EXISTS (SELECT 1 FROM runs AS later WHERE later.name=runs.name AND later.project=runs.project"
+    f" AND later.parent_id IS NULL AND later.state IN ({_FAILED})"
+    " AND (later.created_at, later.id) > (runs.created_at, runs.id)))"
 )
 
 
@@ -46,7 +47,8 @@ def runs(store: SqliteBackend, query: RunQuery) -> list[Run]:
 
 def run(store: SqliteBackend, run_id: str) -> Run | None:
     rows = store._rows(
-        "SELECT doc, record FROM runs LEFT JOIN journals USING (journal) WHERE id=? AND kind IS NOT NULL", run_id
+        "SELECT doc, record FROM runs LEFT JOIN journals USING (journal) WHERE id=? AND kind IS NOT NULL",
+        run_id,
     )
     return _run(rows[0][0], rows[0][1], {}) if rows else None
 
@@ -88,7 +90,8 @@ def summarize(store: SqliteBackend, query: RunQuery) -> list[JobSummary]:
     where, values = _where(query)
     picked = f"SELECT * FROM runs WHERE {where}"
     counts = store._rows(
-        f"SELECT project, name, kind, state, count(*) FROM ({picked}) GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4", *values
+        f"SELECT project, name, kind, state, count(*) FROM ({picked}) GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
+        *values,
     )
     durations = store._rows(
         "SELECT project, name, kind, rank, of_all, duration_seconds FROM (SELECT project, name, kind, duration_seconds,"
@@ -160,7 +163,10 @@ def prune(store: Pruning, retention: Retention) -> Pruned:
             "closed AND json_extract(record, '$.received_at') < ?"
             " AND journal NOT IN (SELECT journal FROM runs WHERE journal IS NOT NULL)"
         )
-        names = [row[0] for row in db.execute(f"SELECT journal FROM journals WHERE {unused}", (retention.runs_before,))]
+        names = [
+            row[0]
+            for row in db.execute(f"SELECT journal FROM journals WHERE {unused}", (retention.runs_before,))
+        ]
         store._drop_journals(names)
         db.executemany("DELETE FROM journals WHERE journal=?", [(name,) for name in names])
     return Pruned(runs=runs, logs=lines)
@@ -183,9 +189,8 @@ def _prune_runs(store: Pruning, retention: Retention) -> tuple[int, int]:
 
 def _prune_lines(store: Pruning, before: float) -> int:
     old = "EXISTS (SELECT 1 FROM logs WHERE root_id=runs.id AND at < ?)"
-    roots = [
-        row[0] for row in store._rows(f"SELECT id FROM runs WHERE {_ENDED} AND created_at < ? AND {old}", before, before)
-    ]
+    found = store._rows(f"SELECT id FROM runs WHERE {_ENDED} AND created_at < ? AND {old}", before, before)
+    roots = [row[0] for row in found]
     lines = 0
     for part in _parts(roots):
         with store._write():

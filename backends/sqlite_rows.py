@@ -21,7 +21,8 @@ _TRANSITION = ("seq", "run_id", "at", "from", "to", "condition", "reason")
 def put_journal(db: sqlite3.Connection, journal: str, offset: int, record: Json) -> None:
     """A journal's record of the fold, and how far it was applied."""
     db.execute(
-        "INSERT OR REPLACE INTO journals VALUES (?,?,?,?)", (journal, offset, "closed_at" in record, dumps(record))
+        "INSERT OR REPLACE INTO journals VALUES (?,?,?,?)",
+        (journal, offset, "closed_at" in record, dumps(record)),
     )
 
 
@@ -30,7 +31,9 @@ def put_runs(db: sqlite3.Connection, docs: Iterable[Json]) -> None:
     headers: dict[str | None, Json] = {}
     rows = []
     for doc in docs:
-        journal = doc.get("journal")  # whose host the run has: a verdict may come from the journal of another one
+        journal = doc.get(
+            "journal"
+        )  # whose host the run has: a verdict may come from the journal of another one
         if journal not in headers:
             row = db.execute("SELECT record FROM journals WHERE journal=?", (journal,)).fetchone()
             headers[journal] = loads(row[0]).get("header", {}) if row else {}

@@ -45,16 +45,24 @@ def m001_initial(db: Database) -> None:
         "CREATE INDEX runs_root ON runs(root_id)",
         "CREATE INDEX runs_parent ON runs(parent_id) WHERE parent_id IS NOT NULL",
         "CREATE INDEX runs_open ON runs(state, journal) WHERE state IN ('PENDING', 'RUNNING', 'RETRYING')",
-        ("CREATE TABLE events (run_id TEXT, at FLOAT, journal TEXT, position INTEGER, body TEXT,"
-        " PRIMARY KEY (run_id, at, journal, position)) WITHOUT ROWID"),
-        ("CREATE TABLE logs (seq INTEGER PRIMARY KEY AUTOINCREMENT, root_id TEXT, run_id TEXT, at FLOAT,"
-        " level TEXT, stream TEXT, text TEXT)"),
+        (
+            "CREATE TABLE events (run_id TEXT, at FLOAT, journal TEXT, position INTEGER, body TEXT,"
+            " PRIMARY KEY (run_id, at, journal, position)) WITHOUT ROWID"
+        ),
+        (
+            "CREATE TABLE logs (seq INTEGER PRIMARY KEY AUTOINCREMENT, root_id TEXT, run_id TEXT, at FLOAT,"
+            " level TEXT, stream TEXT, text TEXT)"
+        ),
         "CREATE INDEX logs_root ON logs(root_id, seq)",
-        ("CREATE TABLE transitions (seq INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT, at FLOAT,"
-        " from_state TEXT, to_state TEXT, condition TEXT, reason TEXT)"),
+        (
+            "CREATE TABLE transitions (seq INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT, at FLOAT,"
+            " from_state TEXT, to_state TEXT, condition TEXT, reason TEXT)"
+        ),
         "CREATE INDEX transitions_run ON transitions(run_id)",
-        ("CREATE TABLE registry (kind TEXT, key TEXT, version INTEGER, value TEXT, PRIMARY KEY (kind, key))"
-        " WITHOUT ROWID"),
+        (
+            "CREATE TABLE registry (kind TEXT, key TEXT, version INTEGER, value TEXT, PRIMARY KEY (kind, key))"
+            " WITHOUT ROWID"
+        ),
     ):
         db.execute(statement)
     db.table("logs").enable_fts(["text"], tokenize="unicode61 remove_diacritics 0", create_triggers=True)
