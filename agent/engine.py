@@ -9,7 +9,7 @@ from . import recorder
 from .active import ActiveRun
 from .capture import prints
 from .endings import ending_of
-from .recorder import _current, error_of, record_start
+from .recorder import _current, _tags, error_of, extras_of, record_start
 from .spec import Spec
 from .tape import harmless
 from .timeouts import Deadline
@@ -37,17 +37,23 @@ def begin(spec: Spec, args: Args, kwargs: Kwargs, outer: ActiveRun | None) -> Ac
     except BaseException as error:  # a Ctrl-C, or the time of a run around this one is up
         end_badly(spec, run, error)
         raise
-    if spec.log_prints is not None:
-        run.log_prints = spec.log_prints
-    if spec.log_records is not None:
-        run.log_records = spec.log_records
+    if not spec.simple:
+        if spec.log_prints is not None:
+            run.log_prints = spec.log_prints
+        if spec.log_records is not None:
+            run.log_records = spec.log_records
     return run
 
 
 @harmless
 def _start(spec: Spec, run: ActiveRun, args: Args, kwargs: Kwargs) -> None:
+    extras = "" if spec.plain and not _tags.get() else _extras(spec, run, args, kwargs)
+    record_start(run, spec.head, spec.parameters(args, kwargs), extras)
+
+
+def _extras(spec: Spec, run: ActiveRun, args: Args, kwargs: Kwargs) -> str:
     name = None if spec.run_name is None else _run_name(spec, args, kwargs)
-    record_start(run, spec.head, spec.parameters(args, kwargs), spec.tags, name, spec.limit is not None)
+    return extras_of(run, spec.tags, name, pending=spec.limit is not None)
 
 
 @harmless

@@ -130,9 +130,12 @@ def _parsed(place: str) -> dict[str, Any]:
 def _seconds(value: Any, default: float) -> float:
     if value is None:
         return default
+    from ..backends.errors import ScheduleError
+    from ..backends.schedule import parse_duration
+
     try:
-        seconds = float(value)
-    except (TypeError, ValueError):
+        seconds = parse_duration(value)
+    except ScheduleError:
         seconds = -1.0
     if 0.05 <= seconds <= 3600:
         return seconds

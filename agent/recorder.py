@@ -38,34 +38,38 @@ def start(
     """Record that a run begins. `facts` and `parameters` are JSON texts, made by the caller: `,"check":{...}` and the
     like, and `{"name":value}`."""
     run = ActiveRun(kind, name, parent)
-    record_start(run, head_of(kind, name) + facts, parameters, tags, run_name, pending)
+    record_start(run, head_of(kind, name) + facts, parameters, extras_of(run, tags, run_name, pending))
     return run
 
 
-def record_start(
-    run: ActiveRun, head: str, parameters: str, tags: tuple[str, ...], run_name: str | None, pending: bool
-) -> None:
-    """`start` for the drivers, which have their own guard and give `head` (from `head_of`) ready-made."""
-    body = f'{{"event":"start","run":"{run.id}","at":{time_ns() // 1000}e-6{head}'
+def record_start(run: ActiveRun, head: str, parameters: str, extras: str) -> None:
+    """`start` for the drivers, which have their own guard and give `head` (from `head_of`) ready-made; `extras` are
+    more fields (from `extras_of`)."""
     if run.parent_id is not None:
-        body += f',"parent":"{run.parent_id}"'
+        head = f'{head},"parent":"{run.parent_id}"'
     if parameters:
-        body += f',"parameters":{parameters}'
-    if (extra := _tags.get()) or tags:
-        run.tags = tuple(dict.fromkeys(extra + tags))[:TAGS_LIMIT]
-        body += f',"tags":[{",".join(quote(clean(tag)[:100]) for tag in run.tags)}]'
-    if run_name is not None:
-        run.run_name = run_name
-        body += f',"run_name":{quote(clean(run_name)[:300])}'
-    if pending:
-        run.state = "PENDING"
-        body += ',"pending":true'
+        head = f'{head},"parameters":{parameters}'
     process.runs[run.id] = run  # before the event is written: a rotation meanwhile carries it over
     if run.kind != "task" and not process.signals:
         from .signals import watch
 
         process.signals = watch()
-    emit(body)
+    emit(f'{{"event":"start","run":"{run.id}","at":{time_ns() // 1000}e-6{head}{extras}')
+
+
+def extras_of(run: ActiveRun, tags: tuple[str, ...], run_name: str | None, pending: bool) -> str:
+    """The fields of a start event that most runs do not have; sets them on the run as well."""
+    extras = ""
+    if (outer := _tags.get()) or tags:
+        run.tags = tuple(dict.fromkeys(outer + tags))[:TAGS_LIMIT]
+        extras += f',"tags":[{",".join(quote(clean(tag)[:100]) for tag in run.tags)}]'
+    if run_name is not None:
+        run.run_name = run_name
+        extras += f',"run_name":{quote(clean(run_name)[:300])}'
+    if pending:
+        run.state = "PENDING"
+        extras += ',"pending":true'
+    return extras
 
 
 def head_of(kind: str, name: str) -> str:

@@ -49,11 +49,16 @@ def _parse(data: bytes, path: str) -> Any:
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(data)):
             raise SettingsError(f"{path} uses YAML aliases (*name)", hint="write the value out")
         return yaml.load(data, Loader=_loader()) or {}  # noqa: S506 - a SafeLoader with fewer words for true
-    except yaml.YAMLError as error:
+    except SettingsError:
+        raise
+    except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        # PyYAML lets a date that does not exist, a number of 5,000 digits or 5,000 brackets end in Python's own errors
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "not YAML"
-        raise SettingsError(f"{path}{place}: {problem}", hint="indent with spaces, quote text that has a colon") from None
+        raise SettingsError(
+            f"{path}{place}: {problem}", hint="indent with spaces, quote text that has a colon"
+        ) from None
 
 
 def _loader() -> Any:
@@ -66,16 +71,22 @@ def _loader() -> Any:
             for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
         }
 
-    Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(?:true|True|false|False)$"), list("tTfF"))
+    Loader.add_implicit_resolver(
+        "tag:yaml.org,2002:bool", re.compile("^(?:true|True|false|False)$"), list("tTfF")
+    )
     return Loader
 
 
 def _structured(raw: Any, path: str) -> Settings:
     if not isinstance(raw, dict):
-        raise SettingsError(f"{path} holds no settings", hint="write `name: value` lines; `holter init` makes an example")
+        raise SettingsError(
+            f"{path} holds no settings", hint="write `name: value` lines; `holter init` makes an example"
+        )
     for key in ("home", "config"):
         if key in raw:
-            raise SettingsError(f"{key} cannot be set in {path}", path=key, hint="HOLTER_HOME and HOLTER_CONFIG do that")
+            raise SettingsError(
+                f"{key} cannot be set in {path}", path=key, hint="HOLTER_HOME and HOLTER_CONFIG do that"
+            )
     try:
         settings: Settings = _CONVERTER.structure(_long_forms(raw), Settings)
     except Exception as error:  # noqa: BLE001 - whatever cattrs objects to, in one line
@@ -105,9 +116,12 @@ def _channel(value: Any, _: Any) -> Channel:
         return Channel("apprise", value)
     if isinstance(value, dict) and isinstance(value.get("command"), str) and set(value) == {"command"}:
         return Channel("command", value["command"])
-    if isinstance(value, dict) and isinstance(value.get("webhook"), str) and set(value) <= {"webhook", "secret"}:
+    texts = isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
+    if texts and "webhook" in value and set(value) <= {"webhook", "secret"}:
         return Channel("webhook", value["webhook"], value.get("secret"))
-    raise SettingsError("is no channel", hint="write an Apprise URL, {webhook: URL, secret: ...} or {command: ...}")
+    raise SettingsError(
+        "is no channel", hint="write an Apprise URL, {webhook: URL, secret: ...} or {command: ...}"
+    )
 
 
 def _texts(value: Any, _: Any) -> tuple[str, ...]:
@@ -135,7 +149,9 @@ def _converter() -> cattrs.Converter:
     for kind in (str, int, float, bool):
         converter.register_structure_hook(kind, _plain(kind))
     converter.register_structure_hook(Channel, _channel)
-    converter.register_structure_hook_func(lambda kind: kind is Seconds, lambda value, _: Seconds(parse_duration(value)))
+    converter.register_structure_hook_func(
+        lambda kind: kind is Seconds, lambda value, _: Seconds(parse_duration(value))
+    )
     converter.register_structure_hook_func(lambda kind: kind == tuple[str, ...], _texts)
     return converter
 
@@ -155,15 +171,20 @@ def _cross_check(settings: Settings, path: str) -> None:
         if limit.scope not in ("host", "shared"):
             raise wrong(f"limits.{name}.scope", repr(limit.scope), "host or shared")
     for name, check in settings.checks.items():
-        try:
-            if check.schedule is not None:
-                Schedule.parse(check.schedule, check.timezone)
-        except ScheduleError as error:
-            raise wrong(f"checks.{name}.schedule", error.message, error.hint) from None
+        for key, text in (("timezone", "@daily"), ("schedule", check.schedule)):
+            try:
+                if text is not None:
+                    Schedule.parse(text, check.timezone)
+            except ScheduleError as error:
+                raise wrong(f"checks.{name}.{key}", error.message, error.hint) from None
     for number, rule in enumerate(settings.alerts):
         for event in rule.on:
             if event not in EVENTS:
-                raise wrong(f"alerts[{number}].on", f"no event {event!r}", _nearest(event, EVENTS))
+                raise wrong(
+                    f"alerts[{number}].on",
+                    f"no event {event!r}",
+                    _nearest(event, EVENTS) or f"known: {', '.join(EVENTS)}",
+                )
         for channel in (*rule.to, *([rule.fallback] if rule.fallback else [])):
             if channel not in settings.channels:
                 near = _nearest(channel, settings.channels) or "add it to channels"
@@ -176,20 +197,32 @@ def _explained(error: BaseException, path: str, place: str = "") -> SettingsErro
     """The first thing that cattrs objects to, as one line with its dotted path."""
     if isinstance(error, ForbiddenExtraKeysError):
         wrong = min(map(str, error.extra_fields))
-        names = [each.name for each in fields(error.cl)] if has(error.cl) else []
+        names = (
+            [each.name for each in fields(error.cl) if each.name not in ("home", "config")]
+            if has(error.cl)
+            else []
+        )
         at = f"{place}.{wrong}".lstrip(".")
-        hint = _nearest(wrong, names) or f"known: {', '.join(name for name in names if name not in ('home', 'config'))}"
+        hint = _nearest(wrong, names) or f"known: {', '.join(names)}"
         return SettingsError(f"unknown setting {at} in {path}", path=at, hint=hint)
     if isinstance(error, cattrs.BaseValidationError):
         inner = error.exceptions[0]
-        step = "" if isinstance(inner, KeyError) else _step(inner)  # a missing key is named by the error itself
+        step = (
+            "" if isinstance(inner, KeyError) else _step(inner)
+        )  # a missing key is named by the error itself
         return _explained(inner, path, place + step)
     if isinstance(error, HolterError):
-        return SettingsError(f"{place.lstrip('.')} in {path}: {error.message}", path=place.lstrip("."), hint=error.hint)
+        return SettingsError(
+            f"{place.lstrip('.')} in {path}: {error.message}", path=place.lstrip("."), hint=error.hint
+        )
     at = place.lstrip(".")
     if isinstance(error, KeyError):
-        return SettingsError(f"{at} in {path}: {error.args[0]} is missing", path=at, hint="`holter init` makes an example")
-    return SettingsError(f"{at} in {path}: has the wrong form", path=at, hint="`holter init` makes an example")
+        return SettingsError(
+            f"{at} in {path}: {error.args[0]} is missing", path=at, hint="`holter init` makes an example"
+        )
+    return SettingsError(
+        f"{at} in {path}: has the wrong form", path=at, hint="`holter init` makes an example"
+    )
 
 
 def _step(error: BaseException) -> str:
@@ -202,5 +235,5 @@ def _step(error: BaseException) -> str:
 
 
 def _nearest(name: str, names: Any) -> str:
-    near = get_close_matches(name, list(names), n=1)
+    near = get_close_matches(name.lower(), list(names), n=1)
     return f"did you mean {near[0]}?" if near else ""

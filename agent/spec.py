@@ -62,7 +62,8 @@ _KNOWN = frozenset(
 
 class Spec:
     """`shape` is how the function runs: `plain`, `coroutine`, `generator` or `async generator`. `head` is the constant
-    part of the start event. `simple` is true where an attempt is nothing but the call."""
+    part of the start event. `simple` is true where an attempt is nothing but the call, `plain` where
+    the start event has no fields of its own."""
 
     __slots__ = (
         "fn",
@@ -79,6 +80,7 @@ class Spec:
         "policy",
         "run_name",
         "shape",
+        "plain",
         "simple",
         "tags",
         "timeout",
@@ -125,6 +127,7 @@ class Spec:
             or self.limit
             or any(self.hooks.values())
         )
+        self.plain = not (self.tags or self.run_name or self.limit)
 
     def _refuse_what_cannot_work(self) -> None:
         if self.on_busy not in ("wait", "skip", "fail"):
