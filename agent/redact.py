@@ -120,12 +120,12 @@ def preview(value: Any, depth: int = 0) -> str:
     kind = type(value)
     if kind is str:
         return text(value)
+    if kind is int:
+        return str(value) if -(2**63) < value < 2**63 else f'"<int of {value.bit_length()} bits>"'
     if value is None:
         return "null"
     if kind is bool:
         return "true" if value else "false"
-    if kind is int:
-        return str(value) if -(2**63) < value < 2**63 else f'"<int of {value.bit_length()} bits>"'
     if kind is float:
         return repr(value) if value - value == 0 else f'"{value!r}"'
     if kind is bytes or kind is bytearray:
