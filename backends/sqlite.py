@@ -122,11 +122,14 @@ class SqliteBackend(SqliteRegistry):
     # --- transactions ---
 
     def _gated(self) -> AbstractContextManager[None]:
+        return self._opened().held()
+
+    def _opened(self) -> Gate:
         if self._gate is None:
             raise StorageError(
-                f"{self.path} is closed here", hint="after a fork, or a close, open the store again"
+                f"{self.path} is closed here", hint="after a fork or a close, open the store again"
             )
-        return self._gate.held()
+        return self._gate
 
     @contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
@@ -151,6 +154,7 @@ class SqliteBackend(SqliteRegistry):
 
     def _rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """All rows at once: an open cursor would hold a read transaction and let the WAL grow without end."""
+        self._opened()
         try:
             return self._db.execute(sql, values).fetchall()
         except sqlite3.Error as error:
