@@ -9,8 +9,10 @@ from __future__ import annotations
 import _thread
 import builtins
 import sys
+from types import BuiltinFunctionType
 
 from .recorder import current
+from .tape import harmless
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 _lock = _thread.allocate_lock()
 _wanted = 0
 _plain_print = builtins.print
+LINE_LIMIT = 100_000  # characters of a line that comes in pieces: a longer one is kept in parts
 
 
 class prints:
@@ -43,18 +46,26 @@ class prints:
                 builtins.print = _plain_print
 
 
-def _recording_print(*values: Any, sep: str | None = " ", end: str | None = "\n", file: Any = None, flush: bool = False) -> None:
+def _recording_print(
+    *values: Any, sep: str | None = " ", end: str | None = "\n", file: Any = None, flush: bool = False
+) -> None:
+    run = current() if file is None or file is sys.stdout else None
+    wanted = run is not None and run.log_prints
+    if wanted and isinstance(_plain_print, BuiltinFunctionType):
+        values = tuple(map(str, values))  # once: that may take long, or print something itself
     _plain_print(*values, sep=sep, end=end, file=file, flush=flush)
-    if file is None or file is sys.stdout:
-        run = current()
-        if run is not None and run.log_prints:
-            _record(run, values, sep, end)
+    if wanted:
+        _record(run, values, sep, end)
 
 
+@harmless
 def _record(run: Any, values: tuple[Any, ...], sep: str | None, end: str | None) -> None:
     text = (" " if sep is None else sep).join(map(str, values)) + ("\n" if end is None else end)
     lines = (run.partial + text).split("\n")
-    run.partial = lines.pop()[-100_000:]
+    run.partial = lines.pop()
+    if len(run.partial) > LINE_LIMIT:
+        lines.append(run.partial)
+        run.partial = ""
     if lines:
         run.log("\n".join(lines), stream="print")
 

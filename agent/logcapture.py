@@ -51,7 +51,8 @@ def _listen() -> None:
     logging.setLogRecordFactory(_make)
     loguru = sys.modules.get("loguru")
     if loguru is not None:
-        _sink = loguru.logger.add(_from_loguru, level=0, format="{message}", catch=True)
+        # `diagnose` would write the values of local variables into tracebacks, passwords and all
+        _sink = loguru.logger.add(_from_loguru, level=0, format="{message}", catch=True, diagnose=False)
 
 
 def _stop() -> None:
@@ -71,7 +72,7 @@ def _stop() -> None:
 def _make(*args: Any, **kwargs: Any) -> Any:
     record = _factory(*args, **kwargs)
     run = current()
-    if run is not None and run.log_records:
+    if run is not None and run.log_records and record.name is not None:  # nameless: `makeLogRecord`, of another process
         _keep(run, record)
     return record
 
