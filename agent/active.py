@@ -15,7 +15,7 @@ from time import perf_counter_ns, process_time, time_ns
 
 from ..backends.clock import new_id, root_of, token
 from . import redact
-from .redact import clean, quote
+from .secrets import clean, quote, scrub
 from .tape import LINE_LIMIT, emit, harmless, process
 
 TYPE_CHECKING = False
@@ -135,7 +135,7 @@ class ActiveRun:
         self.state = state
         body = f'{{"event":"end","run":"{self.id}","at":{time_ns() // 1000}e-6,"state":"{state}","seconds":{micros}e-6'
         if result is not None:
-            body += f',"result":{redact.preview(result)}'
+            body += f',"result":{redact.whole(result)}'
         if reason is not None:
             body += f',"reason":{quote(clean(reason)[:1000])}'
         if error is not None or exit_code is not None or usage is not None or signal is not None:
@@ -152,12 +152,11 @@ class ActiveRun:
         if process.shipper is not None and process.shipper.behind:
             self.dropped += 1
             return
+        text = clean(text)
         left_out = len(text) - MESSAGE_LIMIT
         if left_out > 0:
             half = MESSAGE_LIMIT // 2
             text = f"{text[:half]}\n... {left_out} characters left out ...\n{text[-half:]}"
-        text = clean(text)
-        when = f"{time_ns() // 1000}e-6" if at is None else f"{at:.6f}"
         when = f"{time_ns() // 1000}e-6" if at is None else f"{at:.6f}"
         head = (
             f'{{"event":"log","run":"{self.id}","at":{when},'
@@ -196,7 +195,7 @@ class ActiveRun:
         """Attach something to look at. `data` is JSON; what does not fit a line is cut and says so."""
         from json import dumps
 
-        shown = clean(dumps(data, default=str))
+        shown = dumps(scrub(data), default=lambda value: clean(str(value)))
         if len(shown) > BODY_LIMIT - 2000:
             shown = dumps({"cut": shown[: BODY_LIMIT // 2], "bytes": len(shown)})
         emit(

@@ -19,7 +19,7 @@ from json import dumps
 
 from ..backends.clock import SYSTEM
 from ..backends.errors import HolterError, SettingsError, SlotTimeout, UnknownLimit
-from . import identity, recorder, redact
+from . import identity, recorder, secrets
 from .active import ActiveRun
 from .children import Child
 from .endings import Ending
@@ -127,7 +127,7 @@ def parse_limit(text: str) -> tuple[str, int | None]:
 
 def job_name(argv: list[str]) -> str:
     """The command's basename and its first two arguments, paths by their last part, secrets blanked."""
-    words = redact.command_line(argv[:6])[:3]
+    words = secrets.command_line(argv[:6])[:3]
     shown = " ".join(" ".join(word.rsplit("/", 1)[-1] if " " not in word else word for word in words).split())
     return shown if len(shown) <= NAME_LIMIT else f"{shown[: NAME_LIMIT - 3]}..."
 
@@ -232,14 +232,14 @@ def _read_env_file(path: str | None) -> tuple[dict[str, str], CannotStart | None
         found = read_env_file(path)
     except SettingsError as error:
         return {}, CannotStart(OURS, str(error))
-    redact.learn(found)
+    secrets.learn(found)
     return found, None
 
 
 @harmless
 def _start(argv: list[str], name: str | None, tags: tuple[str, ...], pending: bool) -> ActiveRun | None:
     parent = recorder.current()
-    facts = f',"argv":{dumps(_within(redact.command_line(argv)))},"code":{dumps(_code_of(argv))}'
+    facts = f',"argv":{dumps(_within(secrets.command_line(argv)))},"code":{dumps(_code_of(argv))}'
     if (folder := cwd()) is not None:
         facts += f',"cwd":{dumps(folder)}'
     return recorder.start(

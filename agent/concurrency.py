@@ -14,7 +14,7 @@ from ..backends.errors import SettingsError, UnknownLimit
 from .active import ActiveRun
 from .knobs import Knobs, knobs
 from .recorder import current
-from .redact import clean
+from .secrets import clean
 from .slots import Slots
 
 if TYPE_CHECKING:

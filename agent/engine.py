@@ -47,8 +47,9 @@ def begin(spec: Spec, args: Args, kwargs: Kwargs, outer: ActiveRun | None) -> Ac
 
 @harmless
 def _start(spec: Spec, run: ActiveRun, args: Args, kwargs: Kwargs) -> None:
+    parameters = spec.parameters(args, kwargs)  # first: from here on it is known which of the values are secret
     extras = "" if spec.plain and not _tags.get() else _extras(spec, run, args, kwargs)
-    record_start(run, spec.head, spec.parameters(args, kwargs), extras)
+    record_start(run, spec.head, parameters, extras)
 
 
 def _extras(spec: Spec, run: ActiveRun, args: Args, kwargs: Kwargs) -> str:

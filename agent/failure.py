@@ -7,7 +7,7 @@ import traceback
 from typing import Any
 from zlib import crc32
 
-from .redact import clean, quote
+from .secrets import clean, quote
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
 TRACEBACK_LIMIT = 20_000  # bytes as JSON, where a sign takes up to twelve; the middle of a longer one is left out

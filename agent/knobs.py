@@ -79,8 +79,10 @@ def complain(message: str) -> None:
     if _complained or sys.stderr is None:
         return
     _complained = True
+    from .secrets import clean
+
     try:
-        sys.stderr.write(f"holter: {' '.join(str(message).split())}\n")
+        sys.stderr.write(f"holter: {' '.join(clean(str(message)).split())}\n")
     except (OSError, ValueError):
         return  # stderr is closed: there is nobody left to tell
 

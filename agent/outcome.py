@@ -7,7 +7,7 @@ import signal
 from hashlib import blake2b
 
 from .endings import Ending
-from .redact import clean
+from .secrets import clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

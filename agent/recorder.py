@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from time import time_ns
 
 from .active import ActiveRun
-from .redact import clean, quote
+from .secrets import clean, quote
 from .tape import EXITED_LOSING, EXITED_LOSING_SUCCESS, emit, harmless, process
 
 TYPE_CHECKING = False

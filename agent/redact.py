@@ -1,118 +1,27 @@
 """Values as bounded JSON previews, without secrets.
 
-Three rules: a value under a secret-looking name is blanked; the values of secret-looking environment variables are
-blanked wherever they appear; so are the passwords in URLs. Nothing of the user's is called: no `repr`, no `str` and no
-property of a class that is not from the standard library, since those may hang, print or query a database.
+Nothing of the user's is called: no `repr`, no `str` and no property of a class that is not from the standard library,
+since those may hang, print or query a database.
 """
 
 from __future__ import annotations
 
-import os
-from _json import encode_basestring_ascii  # the json package costs 7 ms, its C quoting nothing
+from . import secrets
+from .secrets import clean, hide, is_secret, key, quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from typing import Any
 
-quote: Callable[[str], str] = encode_basestring_ascii
-BLANK = "***"
 TEXT_LIMIT = 1000  # characters of one text in a preview
 ITEM_LIMIT = 50  # items of one list or dict
 DEPTH_LIMIT = 4
 SIZE_LIMIT = 8000  # characters of one list's or dict's items together
-_PARTS = frozenset(
-    "password passwd passphrase pwd secret token key apikey credential credentials auth authorization cookie".split()
+_PRINTED = frozenset(
+    "datetime date time timedelta Decimal UUID Fraction PosixPath PurePosixPath Path".split()
 )
-_INSIDE = ("password", "passwd", "secret", "token", "apikey", "credential")
-_PRINTED = frozenset("datetime date time timedelta Decimal UUID Fraction PosixPath PurePosixPath Path".split())
 _MODULES = frozenset("datetime decimal uuid fractions pathlib pathlib._local ipaddress".split())
-_SHORTEST = 6  # characters: blanking "1" wherever it appears would blank the record
-
-_patterns: tuple[str, ...] = ()
-_secrets: tuple[str, ...] | None = None
-_names: dict[str, bool] = {}
-_learned: dict[str, str] = {}
-
-
-def use_patterns(patterns: tuple[str, ...]) -> None:
-    """Extra shell patterns of secret names, from the setting `redact`; forgets what was decided before."""
-    global _patterns, _secrets
-    _patterns, _secrets = patterns, None
-    _names.clear()
-
-
-def learn(environ: dict[str, str]) -> None:
-    """Variables of another process whose secrets must not be recorded here either."""
-    global _secrets
-    _learned.update(environ)
-    _secrets = None
-
-
-def is_secret(name: str) -> bool:
-    """Whether a value under this name must not be recorded."""
-    known = _names.get(name)
-    if known is None:
-        if len(_names) > 10_000:  # keys of the user's dicts come by here: bounded
-            _names.clear()
-        known = _names[name] = _looks_secret(name)
-    return known
-
-
-def _looks_secret(name: str) -> bool:
-    lower = name.lower()
-    if any(word in lower for word in _INSIDE):
-        return True
-    spaced = "".join(f"_{c.lower()}" if c.isupper() else c if c.isalnum() else "_" for c in name)
-    if not _PARTS.isdisjoint(spaced.split("_")) or not _PARTS.isdisjoint(lower.replace("-", "_").split("_")):
-        return True
-    if _patterns:
-        from fnmatch import fnmatchcase
-
-        return any(fnmatchcase(lower, pattern.lower()) for pattern in _patterns)
-    return False
-
-
-def clean(text: str) -> str:
-    """The text without known secret values and without passwords in URLs."""
-    global _secrets
-    if _secrets is None:
-        _secrets = _environment_secrets()
-    for secret in _secrets:
-        if secret in text:
-            text = text.replace(secret, BLANK)
-    if "://" in text and "@" in text:
-        import re
-
-        text = re.sub(r"(://[^/@:\s]*):[^/@\s]*@", rf"\1:{BLANK}@", text)
-    return text
-
-
-def _environment_secrets() -> tuple[str, ...]:
-    known = (*os.environ.items(), *_learned.items())
-    named = [(name, value) for name, value in known if name not in ("PWD", "OLDPWD")]  # folders, not passwords
-    found = {value for name, value in named if len(value) >= _SHORTEST and is_secret(name)}
-    lines = {line for value in found for line in value.splitlines() if len(line) >= _SHORTEST}
-    plain = found | lines
-    escaped = {form(value)[1:-1] for value in plain for form in (quote, repr)}  # as JSON and messages show them
-    return tuple(sorted(plain | escaped, key=len, reverse=True))
-
-
-def command_line(argv: list[str]) -> list[str]:
-    """A command line without the values of secret-looking options (`--token x`, `--token=x`, `TOKEN=x`)."""
-    out: list[str] = []
-    blank_next = False
-    for word in argv:
-        name, mark, _ = word.partition("=")
-        option = word.startswith("-")
-        if blank_next and not option:
-            out.append(BLANK)
-        elif mark and is_secret(name.lstrip("-")):
-            out.append(f"{name}={BLANK}")
-        else:
-            out.append(clean(word)[:TEXT_LIMIT])
-        blank_next = option and not mark and is_secret(word.lstrip("-"))
-    return out
 
 
 def preview(value: Any, depth: int = 0) -> str:
@@ -142,6 +51,13 @@ def preview(value: Any, depth: int = 0) -> str:
     return _preview_object(value, kind, depth)
 
 
+def whole(value: Any) -> str:
+    """`preview` with all that is secret in the value known from the beginning."""
+    before = secrets.taught
+    shown = preview(value)
+    return shown if secrets.taught == before else preview(value)
+
+
 def text(value: str) -> str:
     """A text as JSON, cleaned and cut in the middle of what is too long."""
     if len(value) > TEXT_LIMIT:
@@ -152,11 +68,11 @@ def text(value: str) -> str:
 
 def pair(name: str, value: Any, depth: int = 0) -> str:
     """`"name":preview`, blanked where the name is secret."""
-    return f'{quote(name[:200])}:{f"{chr(34)}{BLANK}{chr(34)}" if is_secret(name) else preview(value, depth)}'
+    return key(name) + (hide(name, value) if is_secret(name) else preview(value, depth))
 
 
 def _preview_items(value: Any, items: Any, depth: int) -> str:
-    shown = _within(pair(_key(key), item, depth + 1) for _, (key, item) in zip(range(ITEM_LIMIT), items))
+    shown = _within(pair(_name(name), item, depth + 1) for _, (name, item) in zip(range(ITEM_LIMIT), items))
     if len(value) > len(shown):
         shown.append(f'"...":"{len(value) - len(shown)} more"')
     return f"{{{','.join(shown)}}}"
@@ -172,10 +88,10 @@ def _preview_object(value: Any, kind: type, depth: int) -> str:
     return quote(f"<{kind.__module__}.{kind.__qualname__}>")
 
 
-def _key(key: Any) -> str:
-    if type(key) is str:
-        return key
-    return str(key) if key is None or type(key) in (int, float, bool) else f"<{type(key).__name__}>"
+def _name(name: Any) -> str:
+    if type(name) is str:
+        return name
+    return str(name) if name is None or type(name) in (int, float, bool) else f"<{type(name).__name__}>"
 
 
 def _within(texts: Iterator[str]) -> list[str]:

@@ -5,10 +5,12 @@ Whatever cannot work is refused here, with the line of the decorator in the trac
 
 from __future__ import annotations
 
-from . import redact
+from . import secrets
+from .knobs import knobs
 from .recorder import head_of
-from .redact import pair, preview, quote
+from .redact import pair, preview
 from .retries import RetryPolicy
+from .secrets import hide, is_secret, quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -116,9 +118,8 @@ class Spec:
         self._refuse_what_cannot_work()
         self.head = head_of(kind, self.name) + self._facts()
         self.names, self._defaults = _parameters(fn)
-        self._known = [(f"{quote(name)}:", redact.is_secret(name)) for name in self.names]
-        alone = self._known[0] if len(self._known) == 1 and self.names[0] not in ("self", "cls") else None
-        self._single = alone[0] if alone and not alone[1] else ""
+        self._known: list[tuple[str, str]] | None = None
+        self._single = ""
         self.simple = not (
             self.policy.retries
             or self.timeout
@@ -148,7 +149,7 @@ class Spec:
             out += f',"version":{quote(str(version))}'
         check = self._check()
         if check:
-            out += f',"check":{redact.preview(check)}'
+            out += f',"check":{preview(check)}'
         return out
 
     def _check(self) -> dict[str, Any]:
@@ -166,28 +167,40 @@ class Spec:
 
     # --- parameters ---
 
-    def parameters(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    def parameters(self, args: tuple[Any, ...], kwargs: dict[str, Any], again: bool = False) -> str:
         """The call's parameters, defaults included, as JSON text; "" where there are none."""
         if not kwargs and not self._defaults:  # the common cases, at half the price
             if not args:
                 return ""
             if len(args) == 1 and self._single:
                 return f"{{{self._single}{preview(args[0])}}}"
+        known = self._known if self._known is not None else self._get_to_know()
+        before = secrets.taught
         shown = [
-            f'{prefix}"***"' if secret else prefix + preview(value)
-            for (prefix, secret), value in zip(self._known, args)
+            prefix + (hide(secret, value) if secret else preview(value)) for (prefix, secret), value in zip(known, args)
         ]
         if self._defaults:
             given = self.names[: len(args)]
             shown += [pair(k, v) for k, v in self._defaults.items() if k not in given and k not in kwargs]
         if kwargs:
             shown += [pair(name, value) for name, value in kwargs.items()]
-        if len(args) > len(self._known):
-            shown.append(pair("args", args[len(self._known) :]))
+        if len(args) > len(known):
+            shown.append(pair("args", args[len(known) :]))
+        if secrets.taught != before and not again:  # one of them is secret, and may be a part of those before it
+            return self.parameters(args, kwargs, again=True)
         if self.names and self.names[0] in ("self", "cls") and args:
             del shown[0]
         text = ",".join(shown)
         return f"{{{text if len(text) < PARAMETERS_LIMIT else _cut(shown)}}}" if shown else ""
+
+    def _get_to_know(self) -> list[tuple[str, str]]:
+        """Each parameter's key in JSON, and its name if it is a secret one. This waits for the first call: settings say
+        what is secret, and `configure` may come after the decorator."""
+        secrets.use_patterns(knobs().redact)
+        self._known = known = [(f"{quote(name)}:", name if is_secret(name) else "") for name in self.names]
+        if len(known) == 1 and not known[0][1] and self.names[0] not in ("self", "cls"):
+            self._single = known[0][0]
+        return known
 
     def name_of_run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
         """`flow_run_name` / `task_run_name` for this call."""
@@ -196,7 +209,7 @@ class Spec:
         if callable(self.run_name):
             return str(self.run_name())
         values = {**self._defaults, **dict(zip(self.names, args)), **kwargs}
-        return self.run_name.format(**{k: redact.BLANK if redact.is_secret(k) else v for k, v in values.items()})
+        return self.run_name.format(**{k: secrets.BLANK if is_secret(k) else v for k, v in values.items()})
 
 
 def _innermost(fn: Any) -> Any:

@@ -16,7 +16,7 @@ from zlib import crc32
 
 from ..backends.clock import token
 from ..backends.errors import RunTimeout
-from . import identity, redact
+from . import identity, secrets
 from .knobs import complain, knobs
 
 TYPE_CHECKING = False
@@ -169,7 +169,7 @@ def _open() -> Journal | None:
     if settings.backend.startswith("off:"):
         process.off = True
         return None
-    redact.use_patterns(settings.redact)
+    secrets.use_patterns(settings.redact)
     try:
         os.makedirs(settings.home, mode=0o700, exist_ok=True)
         journal = Journal(f"{settings.home}/journals", header(settings.project, settings.backend, settings.heartbeat))
@@ -192,7 +192,7 @@ def header(project: str, backend: str, heartbeat: float) -> dict[str, Any]:
     script = sys.argv[0] if sys.argv and os.path.isfile(sys.argv[0]) else None
     return {
         **identity.me(),
-        "argv": redact.command_line(list(getattr(sys, "orig_argv", sys.argv)))[:100],
+        "argv": secrets.command_line(list(getattr(sys, "orig_argv", sys.argv)))[:100],
         "cwd": cwd(),
         "code": identity.code_of(script),
         "project": project,

@@ -32,7 +32,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request
 
 from ...backends.errors import ChannelError, SettingsError
-from ..redact import clean
+from ..secrets import clean
 from ..settings import expand
 
 if TYPE_CHECKING:
