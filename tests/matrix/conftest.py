@@ -72,6 +72,8 @@ class Home:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            encoding="utf-8",
+            errors="surrogateescape",
             cwd=self.folder,
             env={**self.env, **env},
         )
@@ -106,7 +108,7 @@ class Home:
         return {run.name: run for run in self.every_run}
 
     def logs(self, run: Run) -> list[Log]:
-        return self.store.logs(LogQuery(run.id))
+        return self.store.logs(LogQuery(run.id, tree=False))
 
     def files(self) -> Iterator[tuple[Path, bytes]]:
         """Every file under the home, and its bytes."""
