@@ -17,6 +17,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from holter.agent import knobs
 from holter.cli import cli
 
 SCRIPT = """
@@ -79,6 +80,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home of this test's own."""
     place = tmp_path / "home"
+    monkeypatch.setattr(knobs, "_configured", {})  # what another test told this process
     monkeypatch.setenv("HOLTER_HOME", str(place))
     for name in ("HOLTER_BACKEND", "HOLTER_CONFIG", "HOLTER_PROJECT"):
         monkeypatch.delenv(name, raising=False)
