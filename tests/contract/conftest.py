@@ -10,8 +10,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from holter.backends.base import Backend  # noqa: E402
-from kit import Place  # noqa: E402
+from kit import Place
+
+from holter.backends.base import Backend
 
 
 def placed(scheme: str, folder: Path) -> Iterator[Place]:
