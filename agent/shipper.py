@@ -22,6 +22,7 @@ from .tape import harmless
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from ..backends.base import Backend
 
@@ -31,6 +32,7 @@ REST = 19  # times the time that a batch took
 EXIT_SECONDS = 1.0
 ROTATE_AT = 32 * 2**20  # bytes: a journal that is all shipped and this large is replaced
 CAP = 256 * 2**20  # bytes waiting to be shipped: past it log lines are dropped (and counted), state events never
+IN_FLIGHT = 0.02  # seconds for a write into the old file that had begun before the journal was replaced
 RETRY_AT_MOST = 30.0  # seconds between tries while the store is away
 
 
@@ -46,10 +48,7 @@ class Shipper:
         self._store: Backend | None = None
         self._offset = 0
         self._beats = 0
-        self._wake = _thread.allocate_lock()
-        self._wake.acquire()
-        self._done = _thread.allocate_lock()
-        self._done.acquire()
+        self._wake, self._quiet, self._done = (_held_lock() for _ in range(3))
         self._closing = False
         self._stopped = False
         self.running = False
@@ -64,27 +63,35 @@ class Shipper:
 
         _thread.start_new_thread(self._run, ())
         self.running = True
+        _thread.start_new_thread(self._keep_beating, ())
 
     def finish(self) -> None:
         """Ship the rest in at most EXIT_SECONDS; the journal is removed if all of it arrived."""
         self._closing = True
         if not self.running:
             return
+        self._quiet.release()
         self._wake.release()
         self._done.acquire(timeout=EXIT_SECONDS)
         self._stopped = True  # whatever the thread is stuck in, it must not touch the journal any more
 
+    def _keep_beating(self) -> None:
+        """In a thread of its own: a store that hangs must not make a lively process look dead."""
+        while not self._quiet.acquire(timeout=self.heartbeat):
+            self._beat()
+
+    @harmless
+    def _beat(self) -> None:
+        self._beats += 1
+        self.journal.write(encode({"event": "beat", "at": time.time(), "seq": self._beats}))
+
     def _run(self) -> None:
-        next_beat = time.monotonic() + self.heartbeat
         rest = wait = INTERVAL
         while True:
             if not self._closing:
-                self._wake.acquire(timeout=max(0.0, min(rest, next_beat - time.monotonic())))
+                self._wake.acquire(timeout=rest)
             began = time.monotonic()
-            beat = began >= next_beat and not self._closing
-            if beat:
-                next_beat = began + self.heartbeat
-            more = self._turn(beat)
+            more = self._turn()
             if self._closing and not more:
                 return self._settle(arrived=more is not None)
             if more is None:
@@ -94,11 +101,8 @@ class Shipper:
                 rest = max(REST * (time.monotonic() - began), 0.0 if more else INTERVAL)
 
     @harmless
-    def _turn(self, beat: bool) -> bool | None:
-        """Beat if it is time, send one batch; whether there is more to send, None where the store did not take it."""
-        if beat:
-            self._beats += 1
-            self.journal.write(encode({"event": "beat", "at": time.time(), "seq": self._beats}))
+    def _turn(self) -> bool | None:
+        """Send one batch; whether there is more to send, None where the store did not take it."""
         try:
             return self._ship()
         except (StorageError, OSError) as error:
@@ -117,22 +121,22 @@ class Shipper:
             data = read(self.journal.fd, self._offset, BATCH)
             if not data:
                 return False  # a torn tail
-            try:
-                self._offset = self._store.append(self.journal.id, self._offset, data)
-            except OffsetMismatch as ahead:  # a command on this host was faster
-                self._offset = ahead.expected
+            self._offset = _send(self._store, self.journal.id, self._offset, data)
         self.behind = size - self._offset > CAP
-        if size > ROTATE_AT and size == self._offset:
+        if size > ROTATE_AT and size == self._offset and not self._closing:
             self._rotate()
-        return self._offset < size
+        return self._offset < self.journal.size()  # it may have grown meanwhile, and this may be the last look
 
     def _rotate(self) -> None:
+        """Go on in a new file. The old one says that its open runs are carried over, so that whoever adopts it after a
+        kill does not judge them."""
+        offset, self._offset = self._offset, 0
         journal, path, fd = self.journal.rotate()
         self.journal.write(encode({"event": "carry", "runs": self._carry(), "after": journal}))
-        rest = read(fd, self._offset, ROTATE_AT)  # what was in flight while the file changed
-        if rest and self._store is not None:
-            self._store.append(journal, self._offset, rest)
-        self._offset = 0
+        os.write(fd, encode({"event": "moved", "at": time.time(), "to": self.journal.id}))
+        time.sleep(IN_FLIGHT)
+        while self._store is not None and (data := read(fd, offset, BATCH)):
+            offset = _send(self._store, journal, offset, data)
         os.unlink(path)
         os.close(fd)
 
@@ -149,3 +153,17 @@ class Shipper:
                 continue
         if self._store is not None:
             self._store.close()
+
+
+def _held_lock() -> Any:
+    lock = _thread.allocate_lock()
+    lock.acquire()
+    return lock
+
+
+def _send(store: Backend, journal: str, offset: int, data: bytes) -> int:
+    """Append, and return where the store stands then."""
+    try:
+        return store.append(journal, offset, data)
+    except OffsetMismatch as other:  # a command on this host was faster, or the store was emptied
+        return other.expected

@@ -211,6 +211,8 @@ def _left_open(fd: int) -> tuple[list[str], float]:
                 open_runs[event["run"]] = None
             elif event["event"] == "carry":
                 open_runs.update(dict.fromkeys(event["runs"]))
+            elif event["event"] == "moved":  # what is open here is carried over in a newer journal
+                return [], seen
             elif event["event"] == "end" or (event["event"] == "judge" and "state" in event):
                 open_runs.pop(event["run"], None)
         offset += len(data)
