@@ -95,8 +95,10 @@ class Folder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """The write lock. Not re-entrant."""
-        with self.told(), self._gate.held():
-            yield
+        with self.told():
+            make_folder(self.path)  # again, where somebody deleted the store
+            with self._gate.held():
+                yield
 
     @contextmanager
     def write(self, journal: str = "") -> Iterator[sqlite3.Connection]:

@@ -38,7 +38,7 @@ def apply(doc: Doc, event: Event, journal: str) -> None:
     if fold is not None:
         fold(doc, event)
         if event["event"] in ("start", "attempt", "retry", "end"):
-            doc["journal"] = max(doc.get("journal", ""), journal)  # ids sort by time: after a rotation, the new one
+            doc["journal"] = max(doc.get("journal", ""), journal)  # ids sort by time: the latest rotation
         if event["event"] != "judge":  # what others say of a run is no sign of life
             doc["active_at"] = max(doc.get("active_at", 0.0), event["at"])
 
@@ -63,9 +63,13 @@ def settle(doc: Doc) -> None:
 
 
 def _is_echo(own: dict[str, Any], verdict: dict[str, Any] | None) -> bool:
-    if verdict is None or verdict["state"] != "TIMED_OUT" or verdict["by"] != "proof":
+    if verdict is None or not _is_timeout(verdict):
         return False
     return own["state"] not in ("COMPLETED", "TIMED_OUT") and own["at"] >= verdict["at"]
+
+
+def _is_timeout(verdict: dict[str, Any]) -> bool:
+    return bool(verdict["state"] == "TIMED_OUT" and verdict["by"] == "proof")
 
 
 def transitions(before: tuple[str, list[str]] | None, doc: Doc, at: float) -> list[dict[str, Any]]:
@@ -260,7 +264,7 @@ def _judge(doc: Doc, event: Event) -> None:
 def _standing(verdict: dict[str, Any]) -> tuple[int, bool, float, str, str]:
     return (
         _WEIGHT.get(verdict["by"], 0),
-        verdict["by"] == "proof" and verdict["state"] == "TIMED_OUT",  # why it was ended says more than that it is gone
+        _is_timeout(verdict),  # why it was ended says more than that it is gone
         -verdict["at"],
         verdict["state"],
         verdict["reason"] or "",
@@ -326,7 +330,10 @@ def _close(process: Doc, event: Event) -> None:
     process["closed_at"] = event["at"] if _number(event.get("at")) else 0.0
 
 
-_STARTING = ("kind", "name", "run_name", "project", "tags", "parameters", "code", "check", "cause", "argv", "cwd")
+_STARTING = (
+    *("kind", "name", "run_name", "project", "tags", "parameters"),
+    *("code", "check", "cause", "argv", "cwd"),
+)
 _ENDING = ("state", "at", "seconds", "reason", "result", "error", "exit_code", "signal", "usage")
 _KEPT = ("start", "attempt", "retry", "end", "judge", "artifact", "slot", "drop")
 _SHAPES: dict[str, Shape] = {

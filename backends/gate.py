@@ -48,7 +48,7 @@ class Gate:
             self.give()
 
     def take(self, timeout: float | None) -> bool:
-        """Whether the lock was had within `timeout` seconds; `give` it back."""
+        """Whether the lock was had within `timeout` seconds; `give` it back. Raises OSError where its folder is gone."""
         if self._fd < 0:
             raise StorageError(
                 f"{self.path} is closed here", hint="after a fork, or a close, open the store again"
@@ -56,9 +56,9 @@ class Gate:
         while _lock(self._fd, timeout):
             if os.fstat(self._fd).st_nlink:
                 return True
-            fd, self._fd = self._fd, -1
-            os.close(fd)  # somebody deleted the store: a lock on a file without a name excludes nobody
-            self._fd = self._open()
+            fd = self._open()  # somebody deleted the store: a lock on a file without a name excludes nobody
+            os.close(self._fd)
+            self._fd = fd
         return False
 
     def give(self) -> None:

@@ -99,7 +99,7 @@ class SqliteBackend(SqliteRegistry):
         db, self._db = self._db, None  # type: ignore[assignment]
         gate, self._gate = self._gate, None
         if db is not None:
-            if gate is not None and gate.take(1.0):
+            if _may_close(gate):
                 db.close()
             else:
                 _never_close(db)
@@ -256,6 +256,14 @@ def _create(path: str) -> None:
     drop every lock that another connection of this process holds on it."""
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
+def _may_close(gate: Gate | None) -> bool:
+    """Whether the gate is ours within a second, or its folder is gone, and with it everybody else."""
+    try:
+        return gate is not None and gate.take(1.0)
+    except OSError:
+        return True
 
 
 def _never_close(db: sqlite3.Connection) -> None:
