@@ -140,18 +140,23 @@ async def _async_attempt(spec: Spec, run: ActiveRun, args: Args, kwargs: Kwargs)
         return await spec.fn(*args, **kwargs)
     import asyncio
 
-    deadline = Deadline(spec.timeout)
-    scope = asyncio.timeout(spec.timeout)
+    deadline, cause = Deadline(spec.timeout), None
+    loop = asyncio.get_running_loop()
+    end = loop.time() + spec.timeout
+    scope = asyncio.timeout_at(end)
     try:
         async with scope:
-            return await spec.fn(*args, **kwargs)
+            result = await spec.fn(*args, **kwargs)
+        if loop.time() < end:  # else it blocked the loop, which could not interrupt it
+            return result
     except TimeoutError as error:
         if not scope.expired() or isinstance(error, RunTimeout):
             raise
-        deadline.fired = True
-        timeout = RunTimeout()
-        claim(timeout, deadline, run)
-        raise timeout from error
+        cause = error
+    deadline.fired = True
+    timeout = RunTimeout()
+    claim(timeout, deadline, run)
+    raise timeout from cause
 
 
 async def _async_slot(spec: Spec, stack: Any) -> None:

@@ -66,8 +66,8 @@ def flow(fn: Any = None, /, **options: Any) -> Any:
     * `retries` (default 0) more attempts after an `Exception`; `retry_delay_seconds`: a number, a list (its last item
       repeats) or a function of `retries`; `retry_jitter_factor` f turns a delay d into a random one from d to
       d * (1 + f); `retry_condition_fn(exception)` says whether to try again. Slots of `limit` are kept meanwhile.
-    * `timeout_seconds` for each attempt: raises `RunTimeout` (a TimeoutError), state TIMED_OUT. Code that never
-      comes back from C cannot be interrupted from inside its own process.
+    * `timeout_seconds` for each attempt: raises `RunTimeout` (a TimeoutError), state TIMED_OUT. What never comes back
+      to Python cannot be interrupted from inside: five seconds later the watchdog ends the whole process.
     * `log_prints`: keep printed lines with the run; tasks and subflows inherit it unless they say otherwise.
     * `log_records`: keep the records of the standard `logging` and of loguru with the run, in order with its prints;
       inherited likewise. Handlers, levels and formatters stay as they are.

@@ -5,8 +5,9 @@
   bytecodes, so a call that blocks inside C is interrupted only when it comes back.
 * Coroutines: `asyncio.timeout`, at the next await.
 
-Not guaranteed: C code that never comes back cannot be ended from inside its process. The run is TIMED_OUT as soon as
-it does come back.
+Not guaranteed: what never comes back to Python (C code; in a thread any blocking call; a coroutine that blocks its
+loop) cannot be ended from inside its process. The run is TIMED_OUT as soon as it does come back; if it does not, the
+watchdog ends the process, a few seconds past the limit.
 """
 
 from __future__ import annotations
@@ -54,6 +55,9 @@ class Deadline:
         elif self in _alarms:
             _alarms.remove(self)
             _set_alarm()
+        if error[0] is None and time.monotonic() >= self.at:  # C code held the GIL, and nobody could interrupt it
+            self.fired = True
+            raise RunTimeout(self.message)
 
     def _arm_alarm(self) -> bool:
         """Take SIGALRM if it is ours or nobody's; False in other threads and where the user has it."""
