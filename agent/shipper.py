@@ -90,7 +90,7 @@ class Shipper:
         while True:
             if not self._closing:
                 self._wake.acquire(timeout=rest)
-            began = time.monotonic()
+            began = time.thread_time()  # waiting for another writer is no work
             more = self._turn()
             if self._closing and not more:
                 return self._settle(arrived=more is not None)
@@ -98,7 +98,7 @@ class Shipper:
                 rest = wait = min(RETRY_AT_MOST, wait * 2)
             else:
                 wait = INTERVAL
-                rest = max(REST * (time.monotonic() - began), 0.0 if more else INTERVAL)
+                rest = max(REST * (time.thread_time() - began), 0.0 if more else INTERVAL)
 
     @harmless
     def _turn(self) -> bool | None:

@@ -48,7 +48,7 @@ class Step:
     name: str
     act: Callable[[], object]
     every: float = 0.0
-    _failures: int = 0
+    failures: int = 0
     _due: float = field(default=0.0)
 
     def run(self, now: float) -> None:
@@ -58,16 +58,16 @@ class Step:
         try:
             self.act()
         except Exception as error:  # noqa: BLE001 - a step that fails cannot stop the others
-            self._failures += 1
-            wait = min(BACK_OFF_AT_MOST, 2.0 ** min(self._failures, 6) / 2)
+            self.failures += 1
+            wait = min(BACK_OFF_AT_MOST, 2.0 ** min(self.failures, 6) / 2)
             self._due = now + max(self.every, wait)
             logger.opt(exception=not isinstance(error, HolterError | OSError)).error(
-                "{} failed ({} in a row, next try in {:.0f} s): {}", self.name, self._failures, wait, error
+                "{} failed ({} in a row, next try in {:.0f} s): {}", self.name, self.failures, wait, error
             )
         else:
-            if self._failures:
+            if self.failures:
                 logger.info("{} works again", self.name)
-            self._failures = 0
+            self.failures = 0
             self._due = now + self.every
 
 
@@ -81,11 +81,12 @@ class Watchdog:
         self.started_at = clock.wall()
         self.deaths = Deaths()
         self.seen = Adopted()
+        self._looked = False  # whether `seen` is of this pass: silence is judged on nothing older
         self._sightings = Sightings()
         self._backend: Backend | None = None
         self._judge: Judge | None = None
         self._enforcer = Enforcer(clock, once)
-        self._steps = [
+        self.steps = [
             Step("adopting dead journals", self._adopt),
             Step("reconciling live runs", self._reconcile),
             Step("enforcing time limits", self._enforce),
@@ -96,7 +97,8 @@ class Watchdog:
     def step(self) -> bool:
         """One pass over every step; true if something was found that the alerting loop should look at now."""
         before = self.seen.crashed
-        for step in self._steps:
+        self._looked = False
+        for step in self.steps:
             step.run(self.clock.monotonic())
         return self.seen.crashed != before
 
@@ -129,9 +131,12 @@ class Watchdog:
             logger.warning("{} runs crashed", out.crashed)
         out.crashed += self.seen.crashed
         self.seen = out
+        self._looked = True
         self.deaths.follow(out.live)
 
     def _reconcile(self) -> None:
+        if not self._looked:
+            return
         silence = self._sightings.look(self.seen.live, self.clock)
         checks = dict(self.settings.checks)
         changed = reconcile(self._store(), self._open_judge(), self.seen.live, silence, checks, self.clock)
@@ -139,6 +144,8 @@ class Watchdog:
             logger.info("{} conditions changed", changed)
 
     def _enforce(self) -> None:
+        if not self._looked:
+            return
         ended = self._enforcer.enforce(self._store(), self._open_judge(), self.seen.live)
         if ended:
             logger.warning("{} runs ended from outside: past their time limit", ended)
@@ -165,10 +172,10 @@ class Herald:
         self.settings = settings
         self.clock = clock
         self._backend: Backend | None = None
-        self._steps = [Step("collecting alerts", self._collect), Step("delivering alerts", self._deliver)]
+        self.steps = [Step("collecting alerts", self._collect), Step("delivering alerts", self._deliver)]
 
     def step(self) -> None:
-        for step in self._steps:
+        for step in self.steps:
             step.run(self.clock.monotonic())
 
     def close(self) -> None:
@@ -204,7 +211,7 @@ def retention_of(settings: Settings, now: float) -> Retention:
 
 
 def watch(settings: Settings, *, once: bool = False) -> int:
-    """Watch until SIGTERM or SIGINT (or for one pass), and return the exit code.
+    """Watch until SIGTERM or SIGINT, and return 0; or for one pass, and return 1 if something in it failed.
 
     Raises AlreadyWatching where another watchdog of this home runs (`once`: does nothing then, and returns 0).
     """
@@ -233,7 +240,7 @@ def _once(settings: Settings) -> int:
     herald.step()
     herald.close()
     dog.close()
-    return 0
+    return 1 if any(step.failures for step in (*dog.steps, *herald.steps)) else 0
 
 
 def _loop(settings: Settings) -> int:
