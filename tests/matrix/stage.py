@@ -36,8 +36,8 @@ def alive(pid: int) -> bool:
         return False
 
 
-@pytest.fixture
-def strays() -> Iterator[Strays]:
+@pytest.fixture(name="strays")
+def _strays() -> Iterator[Strays]:
     strays = Strays()
     yield strays
     strays.end()
