@@ -41,7 +41,8 @@ class _Tree:
 class ActiveRun:
     """A run of this process while it lives: `id`, `root_id`, `parent_id`, `kind`, `name`, `run_name`, `tags`,
     `state`, `attempt` (1..), after its end `error` (as recorded, or None), and `dropped` (log lines left out).
-    `thread` is the identity of a root run's thread. `partial` is what `print(..., end="")` has said of a line that is not complete."""
+    `thread` is the identity of a root run's thread. `partial` is what `print(..., end="")` has said of a line that is not complete.
+    `inherited`: this is a forked child, and the run is its parent's."""
 
     # Class attributes, not slots: a step that needs none of these does not pay for setting them.
     run_name: str | None = None
@@ -56,6 +57,7 @@ class ActiveRun:
     parent_id: str | None
     log_prints = False
     log_records = False
+    inherited = False
     _tree: _Tree
     _cpu = 0.0
     _progress_at = 0.0
@@ -95,6 +97,8 @@ class ActiveRun:
     @harmless
     def try_again(self, attempt: int) -> None:
         """Attempt number `attempt` begins (1: a run that was PENDING starts)."""
+        if self.inherited:
+            return
         self.attempt = attempt
         self.state = "RUNNING"
         if attempt == 1:

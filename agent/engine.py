@@ -93,6 +93,8 @@ def again(spec: Spec, run: ActiveRun, error: BaseException) -> float | None:
     """After a failed attempt: the seconds to wait for the next one, or None if there is none."""
     if isinstance(error, RunTimeout) and not hasattr(error, "run_id"):
         return None  # the time of a run around this one is up
+    if run.inherited:
+        return None  # a forked child fails by itself: it must not do its parent's work once more
     delay = _delay_after(spec, run, error)
     if delay is not None:
         _retry(run, error, delay)
@@ -138,7 +140,8 @@ def _end(run: ActiveRun, error: BaseException) -> None:
 
 def call_hooks(spec: Spec, name: str, run: ActiveRun) -> None:
     for hook in spec.hooks[name]:
-        _hook(hook, run)
+        if not run.inherited:
+            _hook(hook, run)
 
 
 @harmless

@@ -156,4 +156,16 @@ def untag(mark: Any) -> None:
     _tags.reset(mark)
 
 
+def _before_fork() -> None:
+    """What the child works for, while it can be told: a pool's thread that replaces a worker has no run of its own."""
+    global _forking
+    _forking = current()
+
+
+def _after_fork_in_child() -> None:
+    _current.set(_forking)
+
+
+_forking: ActiveRun | None = None
+os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)
 atexit.register(_at_exit)

@@ -220,6 +220,8 @@ def _after_fork_in_child() -> None:
     """The child lets go of the parent's journal and opens its own on first use; it ends none of its parent's runs."""
     if process.journal is not None:
         process.journal.let_go()
+    for run in process.runs.values():
+        run.inherited = True
     process.forget(prefix=f"{token(8)}-")
 
 
