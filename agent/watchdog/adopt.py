@@ -146,6 +146,18 @@ def header_of(fd: int) -> Header | None:
     return first if first is not None and first["event"] == "process" else None
 
 
+def header_at(path: str) -> Header | None:
+    """The same for a journal that may be gone already."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        return header_of(fd)
+    finally:
+        os.close(fd)
+
+
 def _is_dead(fd: int, header: Header) -> bool:
     """Whether the process is gone; then this descriptor holds a lock that keeps every other adopter away."""
     try:

@@ -26,6 +26,7 @@ from ...backends.urls import open_backend, redacted
 from ..settings import Settings
 from . import notify, outbox, pulse
 from .adopt import Adopted, catch_up
+from .births import Births
 from .deaths import Deaths
 from .enforce import Enforcer
 from .judgements import Judge
@@ -79,7 +80,7 @@ class Watchdog:
         self.clock = clock
         self.once = once
         self.started_at = clock.wall()
-        self.deaths = Deaths()
+        self.deaths = Deaths(None if once else Births(_journals(settings)))
         self.seen = Adopted()
         self._looked = False  # whether `seen` is of this pass: silence is judged on nothing older
         self._sightings = Sightings()
@@ -194,6 +195,12 @@ class Herald:
     def _deliver(self) -> None:
         while notify.deliver(self._store(), self.clock, self.settings):
             pass
+
+
+def _journals(settings: Settings) -> str:
+    folder = f"{settings.home}/journals"
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    return folder
 
 
 def open_store(settings: Settings, clock: Clock = SYSTEM) -> Backend:

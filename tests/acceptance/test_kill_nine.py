@@ -127,10 +127,10 @@ def test_no_healthy_run_is_ever_marked_while_three_sweep_as_fast_as_they_can(
 
 def test_killed_at_any_moment_of_its_life_a_script_is_completed_or_crashed(host: Any, figures: Any) -> None:
     script = host.script("""
-        import sys
+        import sys, time
         from holter import flow, task
         @task
-        def step(n): return n
+        def step(n): time.sleep(0.0005)
         @flow
         def main():
             for n in range(40): step(n)
