@@ -48,7 +48,7 @@ class Gate:
             self.give()
 
     def take(self, timeout: float | None) -> bool:
-        """Whether the lock was had within `timeout` seconds; `give` it back. Raises OSError where its folder is gone."""
+        """Whether the lock was had within `timeout` seconds; `give` it back. OSError where its folder is gone."""
         if self._fd < 0:
             raise StorageError(
                 f"{self.path} is closed here", hint="after a fork, or a close, open the store again"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import threading
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from kit import NOON, Place, Tape, answers, child, ended, ids, outbox, push
 
 from holter.backends.base import Backend
@@ -31,9 +34,9 @@ def test_a_batch_that_starts_elsewhere_is_refused_with_the_right_place(store: Ba
     tape = Tape().start("r1").log("r1", "one")
     tape.send(store)
     before = answers(store)
-    for given in (0, 1, tape.sent - 1, tape.sent + 1):
+    for wrong in (0, 1, tape.sent - 1, tape.sent + 1):
         with pytest.raises(OffsetMismatch) as caught:
-            store.append("j1", given, Tape().ran("r2").data)
+            store.append("j1", wrong, Tape().ran("r2").data)
         assert caught.value.expected == tape.sent
         assert isinstance(caught.value, StorageError)
     assert answers(store) == before
@@ -112,6 +115,55 @@ def test_events_of_an_odd_shape_are_kept_out_and_hurt_nobody(store: Backend, odd
     assert store.runs(RunQuery()) == before
     assert tape.end("r1").send(store)
     assert ids(store) == ["r1"]
+
+
+ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+FIELDS = (
+    "kind name run_name project parent tags parameters code check cause argv cwd attempt delay reason error seconds "
+    "result exit_code signal usage state by condition on text done total key type description data limit occupy "
+    "waited held lines bytes level stream seq host pid user"
+).split()
+KINDS = "process beat close carry start attempt retry end judge progress artifact slot log drop forgot commit".split()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(data=st.data())
+def test_whatever_a_journal_says_no_store_is_hurt(place: Place, data: st.DataObject) -> None:
+    """A sound history into which somebody wrote anything at all; every field is right or arbitrary."""
+    number = len(place.handles)
+    tape = Tape(f"j{number}").start(f"r{number}")
+    for _ in range(data.draw(st.integers(1, 4))):
+        fields = data.draw(st.dictionaries(st.sampled_from(FIELDS), ANYTHING, max_size=5))
+        plain = {
+            "kind": "task",
+            "name": "x",
+            "attempt": 2,
+            "state": "FAILED",
+            "condition": "lost",
+            "lines": 3,
+        }
+        kept = {key: value for key, value in plain.items() if data.draw(st.booleans())}
+        at = data.draw(st.just(NOON) | ANYTHING)
+        run = data.draw(st.sampled_from([f"r{number}", f"r{number}.a"]) | ANYTHING)
+        event = {"event": data.draw(st.sampled_from(KINDS)), "run": run, "at": at}
+        tape.lines.append(encode({**kept, **fields, **event}))
+    store = place.open()
+    tape.log(f"r{number}", "still here").send(store)
+    seen = json.loads(
+        json.dumps([run.to_json() for run in store.runs(RunQuery(limit=None))], allow_nan=False)
+    )
+    assert f"r{number}" in [run["id"] for run in seen]
+    assert "still here" in [log.text for log in store.logs(LogQuery(f"r{number}"))]
+    assert answers(store)["runs"]
+    store.close()
 
 
 def test_a_batch_is_seen_whole_or_not_at_all(store: Backend, place: Place) -> None:

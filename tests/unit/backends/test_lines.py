@@ -117,6 +117,9 @@ def test_no_arbitrary_damage_is_ever_read_as_something_else(data: st.DataObject)
         seal(b'{"event":"x"},{"event":"y"'),
         seal(b'{"event":' + b"[" * 100_000),
         seal(b""),
+        seal(b'{"event":"x","n":NaN'),
+        seal(b'{"event":"x","n":[-Infinity]'),
+        seal('{"event":"ü"'.encode()),
     ],
 )
 def test_what_is_no_event_is_damage(line: bytes) -> None:
