@@ -1,7 +1,7 @@
 """Waking up the moment a process dies: pidfds in an epoll, so that nobody has to poll.
 
-This is an alarm clock, not a judge: the verdict is the sweep's, by the lock. Where there is no pidfd (not Linux, another
-PID namespace) the sweep simply comes with its interval.
+This is an alarm clock, not a judge: the verdict is the sweep's, by the lock. Where there is no pidfd (not Linux,
+another PID namespace) the sweep simply comes with its interval.
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ class Deaths:
         return bool(dead) or self._reader in ready
 
     def _welcome(self) -> None:
-        for name in self._births.names() if self._births else ():
+        if self._births is None:
+            return
+        for name in self._births.names():
             header = header_at(f"{self._births.folder}/{name}") if name.endswith(SUFFIX) else None
             if header is not None and identity.alive(header) and header["pid"] not in self._pidfds:
                 self._add(int(str(header["pid"])))
