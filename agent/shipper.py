@@ -54,13 +54,16 @@ class Shipper:
         self.running = False
 
     def start(self) -> None:
-        """Start the thread. Where the system refuses one, the journal waits for the next `holter` command.
+        """Start the thread. Where there can be none, the journal waits for the next `holter` command: the system may
+        refuse one, and a sub-interpreter that has a thread cannot be ended (the process aborts).
 
         `threading` is imported here, in the caller's thread: a store may need it, and where our thread is the first to
         import it, it takes ours for the main thread and waits for it at exit, for ever (Python 3.11 and 3.12).
         """
         import threading  # noqa: F401
 
+        if not _in_main_interpreter():
+            return
         _thread.start_new_thread(self._run, ())
         self.running = True
         _thread.start_new_thread(self._keep_beating, ())
@@ -153,6 +156,17 @@ class Shipper:
                 continue
         if self._store is not None:
             self._store.close()
+
+
+def _in_main_interpreter() -> bool:
+    try:
+        import _interpreters as interpreters  # Python 3.13
+    except ImportError:
+        try:
+            import _xxsubinterpreters as interpreters
+        except ImportError:  # another Python, which has no others
+            return True
+    return bool(interpreters.get_current() == interpreters.get_main())
 
 
 def _held_lock() -> Any:
