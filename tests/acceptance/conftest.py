@@ -1,6 +1,7 @@
 """What the acceptance tests share: a throw-away home, scripts that really run in it, and receivers of alerts.
 
-Nothing here reaches into Holter: scripts are started as people start them, and what they left is read through the store.
+Nothing here reaches into Holter: scripts are started as people start them, and what they left is read through the
+store.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ class Host:
         self.folder = folder
         self.home = folder / "home"
         self.backend = backend
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("HOLTER_", "PYTHONDONT"))}
+        kept = {
+            key: value for key, value in os.environ.items() if not key.startswith(("HOLTER_", "PYTHONDONT"))
+        }
         self.env = {**kept, "HOLTER_HOME": str(self.home), "PYTHONUNBUFFERED": "1"}
         self._started: list[subprocess.Popen[str]] = []
         self._stores: list[Backend] = []
@@ -70,7 +73,12 @@ class Host:
 
     def spawn(self, command: list[str], **env: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=self.folder, env={**self.env, **env}
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self.folder,
+            env={**self.env, **env},
         )
         self._started.append(process)
         return process
@@ -109,7 +117,11 @@ class Host:
         return (self.folder / "watch.log").read_text()
 
     def _pulse(self) -> float:
-        pulses = [float(document.value["at"]) for _, document in self.store.list("pulse")] if self.home.exists() else []
+        pulses = (
+            [float(document.value["at"]) for _, document in self.store.list("pulse")]
+            if self.home.exists()
+            else []
+        )
         return max(pulses, default=0.0)
 
     # --- looking ---
@@ -235,7 +247,9 @@ def until() -> Callable[..., Any]:
 
 
 @pytest.fixture
-def figures(record_property: Callable[[str, object], None], request: pytest.FixtureRequest) -> Callable[..., None]:
+def figures(
+    record_property: Callable[[str, object], None], request: pytest.FixtureRequest
+) -> Callable[..., None]:
     """Measured values: shown with `-s`, and kept as properties of the test."""
 
     def note(**values: object) -> None:
@@ -252,10 +266,14 @@ def mounted(folder: Path, size: str) -> Iterator[Path]:
     """A tmpfs of `size` on `folder`; skips where mounting is not permitted."""
     folder.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "tmpfs", str(folder)], capture_output=True, text=True
+        ["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "tmpfs", str(folder)],
+        capture_output=True,
+        text=True,
     )
     if done.returncode:
-        pytest.skip(f"no tmpfs can be mounted here ({done.stderr.strip()}); run as root: sudo pytest {__file__}")
+        pytest.skip(
+            f"no tmpfs can be mounted here ({done.stderr.strip()}); run as root: sudo pytest {__file__}"
+        )
     try:
         yield folder
     finally:

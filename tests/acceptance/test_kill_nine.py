@@ -1,4 +1,6 @@
-"""`kill -9`, and who notices: the watchdog and the webhook within a second, else the next command. Never a healthy run."""
+"""`kill -9`, and who notices: the watchdog and the webhook within a second, else the next command.
+
+Never a healthy run."""
 
 from __future__ import annotations
 
@@ -68,7 +70,9 @@ def test_with_a_watchdog_the_alert_is_out_within_a_second(
     assert states == ["CRASHED"] * 2 * times
     alerts = [taken["alert"] for taken in hook.taken]
     assert len({alert["run_id"] for alert in alerts}) == times == len(alerts)
-    assert {(alert["event"], alert["job"], alert["state"]) for alert in alerts} == {("crashed", "nightly", "CRASHED")}
+    assert {(alert["event"], alert["job"], alert["state"]) for alert in alerts} == {
+        ("crashed", "nightly", "CRASHED")
+    }
     figures(kills=times, median_ms=round(statistics.median(waits)), max_ms=round(max(waits)))
     assert statistics.median(waits) < 1000
     assert max(waits) < 2000
@@ -111,7 +115,10 @@ def test_no_healthy_run_is_ever_marked_while_three_sweep_as_fast_as_they_can(
         assert process.wait(60) == 0
         assert process.stderr.read() == ""
     (host.folder / "stop").touch()
-    sweeps, crashed = (sum(numbers) for numbers in zip(*(map(int, s.communicate()[0].split()) for s in sweepers), strict=True))
+    sweeps, crashed = (
+        sum(numbers)
+        for numbers in zip(*(map(int, s.communicate()[0].split()) for s in sweepers), strict=True)
+    )
     assert crashed == 0
     runs = host.runs()
     assert len(runs) == 6 * healthy
@@ -147,4 +154,9 @@ def test_killed_at_any_moment_of_its_life_a_script_is_completed_or_crashed(host:
     states = [run.state for run in runs if run.name == "main"]
     assert {run.state for run in runs} <= {"COMPLETED", "CRASHED"}
     assert host.journals() == []
-    figures(kills=30, crashed=states.count("CRASHED"), completed=states.count("COMPLETED"), never_started=30 - len(states))
+    figures(
+        kills=30,
+        crashed=states.count("CRASHED"),
+        completed=states.count("COMPLETED"),
+        never_started=30 - len(states),
+    )

@@ -51,4 +51,10 @@ def test_processes_that_start_together_on_a_fresh_store_make_no_error(
         n: processes for n in range(runs) if n % 10 != 7
     }
     assert host.store.check()["ok"]
-    figures(processes=processes, runs=len(found), errors=0, seconds=round(seconds, 1), journals_left_at_exit=waiting)
+    figures(
+        processes=processes,
+        runs=len(found),
+        errors=0,
+        seconds=round(seconds, 1),
+        journals_left_at_exit=waiting,
+    )

@@ -104,7 +104,9 @@ def test_after_kill_nine_every_event_whose_call_returned_is_in_the_store_once(
 
 
 @pytest.mark.parametrize("kills", [10, pytest.param(100, marks=pytest.mark.long)])
-def test_nor_is_any_lost_where_the_journal_is_replaced_all_the_time(new_host: Any, figures: Any, kills: int) -> None:
+def test_nor_is_any_lost_where_the_journal_is_replaced_all_the_time(
+    new_host: Any, figures: Any, kills: int
+) -> None:
     total = lose_nothing(new_host(), kills, at_once=2, rotate_at="4000")
     figures(kills=kills, acknowledged=sum(total.values()), lost=0, twice=0)
 
@@ -129,7 +131,7 @@ def test_nor_while_readers_ship_beside_the_process(host: Any, figures: Any) -> N
     total = lose_nothing(host, 10, at_once=2)
     (host.folder / "stop").touch()
     for process in readers:
-        out, err = process.communicate(timeout=20)
+        err = process.communicate(timeout=20)[1]
         assert (process.returncode, err) == (0, "")
     figures(kills=10, acknowledged=sum(total.values()), lost=0, twice=0)
 
@@ -175,5 +177,9 @@ def test_damage_in_the_middle_costs_the_damaged_lines_only(host: Any, damage: st
     assert len(runs) == sum(b'"start"' in line for line in lines)
     assert {run.state for run in runs} <= {"COMPLETED", "CRASHED"}
     logs = [log.text for run in runs if run.parent_id is None for log in host.logs(run)]
-    expected = [json.loads(line)["text"] for line in lines if b'"log"' in line and b"lime" not in line and b"}" in line]
+    expected = [
+        json.loads(line)["text"]
+        for line in lines
+        if b'"log"' in line and b"lime" not in line and b"}" in line
+    ]
     assert logs == expected

@@ -56,8 +56,8 @@ def test_a_script_from_standard_input_or_from_the_command_line_is_recorded_too(h
 
 
 def test_a_secret_is_nowhere_under_the_home(host: Any) -> None:
-    """Canaries in parameters, defaults, prints, logs, exceptions, tags, names, artifacts, progress, the command line and
-    the backend's URL; none may be in any byte that is kept."""
+    """Canaries in parameters, defaults, prints, logs, exceptions, tags, names, artifacts, progress, the command line,
+    and the URL of the backend; none may be in any byte that is kept."""
     canaries = {
         "API_TOKEN": "canary-env-token-4711",
         "DB_PASSWORD": 'canary "quoted" \\back\\ \u00fcml-4712',
@@ -101,7 +101,9 @@ def test_a_secret_is_nowhere_under_the_home(host: Any) -> None:
         main("https://me:canary-url-1@host/path", [token, word, {"k": word}])
         """)
     env = {**canaries, "HOLTER_BACKEND": f"sqlite:///{host.home}/other.db?password=canary-backend-1"}
-    done = host.run(script, "--api-key", "canary-option-1", "--token=canary-option-2", canaries["API_TOKEN"], **env)
+    done = host.run(
+        script, "--api-key", "canary-option-1", "--token=canary-option-2", canaries["API_TOKEN"], **env
+    )
     assert done.code == 1
     kept = b"".join(path.read_bytes() for path in host.home.rglob("*") if path.is_file())
     assert b"cannot log in with ***" in kept

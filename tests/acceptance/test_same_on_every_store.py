@@ -89,7 +89,9 @@ def told_by(host: Any) -> dict[str, Any]:
     """What every reading verb says, without what must differ."""
     assert host.run(host.script(STORY)).code == 0
     assert host.run(host.script(KILLED, "killed.py")).code == -9
-    assert host.holter("run", "--name", "command", "--", "sh", "-c", "echo out; echo err >&2; exit 3").code == 3
+    assert (
+        host.holter("run", "--name", "command", "--", "sh", "-c", "echo out; echo err >&2; exit 3").code == 3
+    )
     out = {
         "runs": host.json("runs"),
         "tasks": host.json("runs", "--kind", "task"),
@@ -130,6 +132,10 @@ def test_sqlite_and_file_give_the_same_answers(new_host: Any) -> None:
         "killed": "CRASHED",
         "command": "FAILED",
     }
-    assert [line["text"] for line in first["logs story"]] == ["careful on monday", "line one\nline two", "no newline"]
+    assert [line["text"] for line in first["logs story"]] == [
+        "careful on monday",
+        "line one\nline two",
+        "no newline",
+    ]
     assert len(first["tagged"]) == 1
     assert first["tagged"][0]["attempt"] == 3

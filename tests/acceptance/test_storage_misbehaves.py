@@ -115,7 +115,9 @@ def compare(host: Any, body: str, broken: Callable[[], Any], **env: str) -> floa
 OFTEN = ("returns", "raises", "exits with 3")
 
 
-@pytest.fixture(params=[name if name in OFTEN else pytest.param(name, marks=pytest.mark.long) for name in BODIES])
+@pytest.fixture(
+    params=[name if name in OFTEN else pytest.param(name, marks=pytest.mark.long) for name in BODIES]
+)
 def body(request: pytest.FixtureRequest) -> str:
     return BODIES[request.param]
 
@@ -245,7 +247,15 @@ def test_a_disk_that_was_full_for_a_while_costs_lines_and_no_endings(host: Any, 
 
 @pytest.mark.parametrize(
     "text",
-    ["project: [unclosed", "projekt: x", "heartbeat: soon", "\x00\x01", "- a\n- list", "limits: {db: many}", "&a [*a]"],
+    [
+        "project: [unclosed",
+        "projekt: x",
+        "heartbeat: soon",
+        "\x00\x01",
+        "- a\n- list",
+        "limits: {db: many}",
+        "&a [*a]",
+    ],
     ids=["no YAML", "unknown key", "bad value", "binary", "a list", "bad limit", "recursive"],
 )
 def test_the_settings_are_broken(host: Any, body: str, text: str) -> None:
@@ -265,7 +275,15 @@ def test_the_settings_file_is_no_file(host: Any, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["nonsense", "sqlite:", "mysql://u:p@h/d", "sqlite:////proc/no.db", "file:////proc/no", "sqlite:///holter.yaml"]
+    "url",
+    [
+        "nonsense",
+        "sqlite:",
+        "mysql://u:p@h/d",
+        "sqlite:////proc/no.db",
+        "file:////proc/no",
+        "sqlite:///holter.yaml",
+    ],
 )
 def test_the_backend_is_broken(host: Any, body: str, url: str) -> None:
     host.settings("project: x\n")
@@ -289,6 +307,9 @@ def test_standard_streams_may_be_closed(host: Any) -> None:
     script = host.script("from holter import flow, task\n" + textwrap.dedent(BODIES["returns"]))
     for env in (host.env, {**host.env, "HOLTER_HOME": "/proc/no"}):
         done = subprocess.run(
-            ["sh", "-c", f"exec '{sys.executable}' '{script}' >&- 2>&- <&-"], env=env, cwd=host.folder, timeout=60
+            ["sh", "-c", f"exec '{sys.executable}' '{script}' >&- 2>&- <&-"],
+            env=env,
+            cwd=host.folder,
+            timeout=60,
         )
         assert done.returncode == 0

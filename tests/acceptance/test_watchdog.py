@@ -272,7 +272,9 @@ def test_a_process_in_a_pid_namespace_of_its_own_is_watched_by_its_lock(host: An
     process = host.spawn(["unshare", "--pid", "--fork", "--kill-child", sys.executable, str(script)], **QUICK)
     first = process.stdout.readline()
     if not first:
-        pytest.skip(f"no PID namespaces here ({process.stderr.read().strip()}): run as root, with util-linux installed")
+        pytest.skip(
+            f"no PID namespaces here ({process.stderr.read().strip()}): run as root, with util-linux installed"
+        )
     assert first == "1\n"
     with host.watching():
         until(lambda: host.seen(), "the run")

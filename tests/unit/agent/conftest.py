@@ -98,7 +98,9 @@ def python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     def run(text: str, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
         script = tmp_path / "job.py"
         script.write_text(textwrap.dedent(text))
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("HOLTER_", "PYTHONDONT"))}
+        kept = {
+            key: value for key, value in os.environ.items() if not key.startswith(("HOLTER_", "PYTHONDONT"))
+        }
         return subprocess.run(
             [sys.executable, str(script), *args],
             capture_output=True,

@@ -174,7 +174,13 @@ def test_parameters_show_defaults_keyword_only_ones_and_the_rest(made: Any) -> N
     def report(day: str, region: str = "eu", *more: int, deep: bool = True, **extra: Any) -> None: ...
 
     report("monday", "us", 1, 2, mode="fast")
-    assert made.run.parameters == {"day": "monday", "region": "us", "args": [1, 2], "deep": True, "mode": "fast"}
+    assert made.run.parameters == {
+        "day": "monday",
+        "region": "us",
+        "more": [1, 2],
+        "deep": True,
+        "mode": "fast",
+    }
 
 
 def test_a_wrong_call_fails_as_it_does_without_us(made: Any) -> None:
@@ -221,7 +227,9 @@ def test_between_its_steps_a_generator_is_not_the_current_run(made: Any) -> None
     assert made.named("inner").parent_id == made.named("steps").id
 
 
-def test_what_is_thrown_into_a_generator_arrives_there_and_closing_it_cancels_the_run(made: Any, record: Any) -> None:
+def test_what_is_thrown_into_a_generator_arrives_there_and_closing_it_cancels_the_run(
+    made: Any, record: Any
+) -> None:
     @flow
     def careful() -> Iterator[str]:
         try:
@@ -556,7 +564,9 @@ def test_a_decorator_on_no_function_is_refused_with_the_way_to_write_it() -> Non
 # --- submit and map ------------------------------------------------------------------------------------------
 
 
-def test_submitted_calls_run_beside_each_other_inside_the_flow_and_take_futures_as_arguments(made: Any) -> None:
+def test_submitted_calls_run_beside_each_other_inside_the_flow_and_take_futures_as_arguments(
+    made: Any,
+) -> None:
     meet = threading.Barrier(2, timeout=10)
 
     @task
@@ -621,4 +631,3 @@ def test_submitted_calls_that_submit_and_wait_do_not_starve_each_other(made: Any
 
 def test_methods_are_submitted_through_their_class(made: Any) -> None:
     assert Loader.method.submit(Loader(), 4).result(timeout=10) == 8
-

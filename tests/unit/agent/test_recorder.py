@@ -34,13 +34,15 @@ print(_thread._count(), sorted(set(os.listdir("/proc/self/fd")) - files), os.pat
         env={**os.environ, "HOLTER_HOME": str(tmp_path / "home")},
     )
     loaded, started = done.stdout.splitlines()
-    heavy = "attr attrs cattrs typing logging threading sqlite3 json inspect dataclasses re asyncio yaml loguru filelock"
+    heavy = "attr attrs cattrs typing logging threading sqlite3 json inspect dataclasses re asyncio yaml filelock"
     assert not {name.partition(".")[0] for name in loaded.split()} & set(heavy.split())
     assert started == "0 [] False"
     assert done.stderr == ""
 
 
-def test_a_finished_script_leaves_its_runs_in_the_store_and_no_journal(python: Any, left: Any, tmp_path: Path) -> None:
+def test_a_finished_script_leaves_its_runs_in_the_store_and_no_journal(
+    python: Any, left: Any, tmp_path: Path
+) -> None:
     python("""
         from holter import flow
         @flow
@@ -224,7 +226,9 @@ main()
     assert found._store.transitions(0)[-1].to_state == "COMPLETED"
 
 
-def test_a_child_that_outlives_its_killed_parent_does_not_keep_it_alive(python: Any, left: Any, tmp_path: Path) -> None:
+def test_a_child_that_outlives_its_killed_parent_does_not_keep_it_alive(
+    python: Any, left: Any, tmp_path: Path
+) -> None:
     done = python("""
         import os, signal, subprocess, sys, time
         from holter import flow, task
@@ -291,7 +295,9 @@ def test_a_run_tells_who_it_is(made: Any) -> None:
     def step(n: int) -> None:
         run = current_run()
         assert run is not None
-        seen.append((run.id, run.root_id, run.parent_id, run.kind, run.name, run.run_name, run.tags, run.attempt))
+        seen.append(
+            (run.id, run.root_id, run.parent_id, run.kind, run.name, run.run_name, run.tags, run.attempt)
+        )
 
     step(3)
     run = made.run
@@ -343,4 +349,9 @@ def test_a_journal_is_lines_of_json_that_anybody_can_read(python: Any, tmp_path:
     (path,) = (tmp_path / "home" / "journals").iterdir()
     head, start = [json.loads(line) for line in path.read_text().splitlines()]
     assert (head["event"], head["journal"]) == ("process", path.stem)
-    assert (start["event"], start["name"], start["parameters"], start["tags"]) == ("start", "main", {"n": 1}, ["a"])
+    assert (start["event"], start["name"], start["parameters"], start["tags"]) == (
+        "start",
+        "main",
+        {"n": 1},
+        ["a"],
+    )

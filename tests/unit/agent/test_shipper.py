@@ -60,7 +60,9 @@ def test_nothing_is_lost_or_doubled_where_the_journal_is_replaced_under_many_wri
     found = left()
     steps = [run for run in found.runs if run.name == "step"]
     assert Counter(run.state for run in found.runs) == {"COMPLETED": 4 * (150 * threads + 1)}
-    assert Counter(run.parameters["n"] for run in steps) == {n + 1000 * k: 4 for n in range(150) for k in range(threads)}
+    assert Counter(run.parameters["n"] for run in steps) == {
+        n + 1000 * k: 4 for n in range(150) for k in range(threads)
+    }
     lines = [line for run in found.runs if run.parent_id is None for line in found.lines(run, tree=True)]
     assert len(lines) == 4 * 150 * threads
     assert len(found._store.processes(open_only=False)) > 3  # it was replaced indeed
@@ -170,7 +172,9 @@ def test_the_store_may_be_emptied_while_the_process_runs(python: Any, left: Any,
     assert done.stderr.count("\n") <= 1
 
 
-def test_a_beat_comes_with_every_heartbeat_and_does_not_wait_for_the_store(python: Any, left: Any, tmp_path: Path) -> None:
+def test_a_beat_comes_with_every_heartbeat_and_does_not_wait_for_the_store(
+    python: Any, left: Any, tmp_path: Path
+) -> None:
     done = python(
         """
         import json, os, sqlite3, time

@@ -156,7 +156,9 @@ def test_a_timeout_is_one_more_reason_to_try_again(made: Any) -> None:
 
 
 @pytest.mark.parametrize("where", [lambda call: call(), in_thread], ids=["main thread", "another thread"])
-def test_a_flow_that_calls_tasks_all_the_time_is_interrupted_wherever_the_alarm_meets_it(made: Any, where: Any) -> None:
+def test_a_flow_that_calls_tasks_all_the_time_is_interrupted_wherever_the_alarm_meets_it(
+    made: Any, where: Any
+) -> None:
     """Most of this flow's time is spent in recording, and so that is where the alarm goes off."""
 
     @task
