@@ -1,0 +1,121 @@
+"""The SQLite store where SQLite itself is in the way: foreign locks, other handles, a growing log, other schemas."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from holter.backends.errors import StorageError, StoreTooNew
+from holter.backends.lines import encode
+from holter.backends.records import RunQuery
+from holter.backends.sqlite import SqliteBackend
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "holter.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SqliteBackend]:
+    store = at(path)
+    yield store
+    store.close()
+
+
+def at(path: Path, timeout: float | None = 10.0) -> SqliteBackend:
+    return SqliteBackend(f"sqlite:///{path}", home="", timeout=timeout)
+
+
+def start(run: str) -> bytes:
+    return encode({"event": "start", "run": run, "at": 1.0, "kind": "flow", "name": "etl"})
+
+
+def test_a_newer_schema_is_refused_and_left_alone(store: SqliteBackend, path: Path) -> None:
+    store.append("j1", 0, start("r1"))
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version=99")
+    db.close()
+    with pytest.raises(StoreTooNew, match=r"schema 99, this holter knows \d+ \(upgrade"):
+        at(path)
+    assert [run.id for run in store.runs(RunQuery())] == ["r1"]
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path) -> None:
+    path.write_bytes(b"precious" * 1000)
+    with pytest.raises(StorageError, match="not a database"):
+        at(path)
+    assert path.read_bytes() == b"precious" * 1000
+
+
+def test_a_program_that_locks_the_file_is_waited_for_so_long_and_changes_nothing(
+    store: SqliteBackend, path: Path
+) -> None:
+    store.append("j1", 0, start("r1"))
+    impatient = at(path, timeout=0.1)
+    foreign = sqlite3.connect(path, isolation_level=None)
+    foreign.execute("BEGIN EXCLUSIVE")
+    began = time.monotonic()
+    with pytest.raises(StorageError, match="locked"):
+        impatient.append("j2", 0, start("r2"))
+    assert 0.05 < time.monotonic() - began < 5
+    assert [run.id for run in impatient.runs(RunQuery())] == ["r1"]
+    foreign.execute("ROLLBACK")
+    foreign.close()
+    assert impatient.append("j2", 0, start("r2"))
+    impatient.close()
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/locks"), reason="the kernel shows no locks here")
+def test_another_handle_of_this_process_does_not_drop_the_locks_of_the_first(
+    store: SqliteBackend, path: Path
+) -> None:
+    store.append("j1", 0, start("r1"))
+    inode = path.stat().st_ino
+
+    def locked() -> bool:
+        lines = Path("/proc/locks").read_text().splitlines()
+        return any(f":{inode} " in line and "POSIX" in line and f" {os.getpid()} " in line for line in lines)
+
+    assert locked()
+    other = at(path)
+    assert locked()
+    other.close()
+
+
+def test_the_log_of_writes_stays_small_while_readers_read(store: SqliteBackend, path: Path) -> None:
+    reader = at(path)
+    offset = 0
+    for number in range(60):
+        batch = b"".join(
+            encode({"event": "log", "run": f"r{number}", "at": 1.0, "text": "x" * 1000}) for _ in range(300)
+        )
+        offset = store.append("j1", offset, start(f"r{number}") + batch)
+        assert len(reader.runs(RunQuery(limit=None))) == number + 1
+    assert os.path.getsize(f"{path}-wal") < 8 * 2**20
+    reader.close()
+
+
+def test_closing_while_another_writer_is_busy_neither_hangs_nor_loses(path: Path) -> None:
+    store, other = at(path), at(path)
+    store.append("j1", 0, start("r1"))
+    with other._write() as db:
+        db.execute("DELETE FROM logs")
+        began = time.monotonic()
+        store.close()
+        assert time.monotonic() - began < 5
+    assert [run.id for run in other.runs(RunQuery())] == ["r1"]
+    other.close()
+
+
+def test_an_empty_file_becomes_a_store(path: Path) -> None:
+    path.touch(mode=0o600)
+    store = at(path)
+    assert store.append("j1", 0, start("r1"))
+    assert store.check()["ok"]
+    store.close()
