@@ -47,9 +47,10 @@ def alive(header: dict[str, Any]) -> bool | None:
 
     Pids prove nothing for another boot's, another host's or another PID namespace's process.
     """
+    pid = header.get("pid")
     if not header.get("boot") or header["boot"] != boot_id() or header.get("namespace") != namespace():
         return None
-    return start_ticks(int(header["pid"])) == header.get("start_ticks") != 0
+    return start_ticks(pid) == header.get("start_ticks") != 0 if isinstance(pid, int) else None
 
 
 def foreign(header: dict[str, Any]) -> bool:

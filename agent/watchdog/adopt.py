@@ -147,15 +147,15 @@ def header_of(fd: int) -> Header | None:
 
 
 def header_at(path: str) -> Header | None:
-    """The same for a journal that may be gone already."""
+    """The same for what may be gone already, or be no journal at all."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            return header_of(fd)
+        finally:
+            os.close(fd)
     except OSError:
         return None
-    try:
-        return header_of(fd)
-    finally:
-        os.close(fd)
 
 
 def _is_dead(fd: int, header: Header) -> bool:

@@ -25,14 +25,16 @@ class Judge:
         self._clock = clock
         self._journal = Journal(f"{home}/journals", header(project, backend.url, 0.0))
         self._offset = 0
+        self._at = 0.0
 
     def end(self, run_id: str, state: str, reason: str, by: str = "proof") -> None:
         """The run is over: `by` is `proof` (the kernel says so) or `mark` (a person says so)."""
-        self._write({"event": "judge", "run": run_id, "at": self._clock.wall(), "state": state, "reason": reason, "by": by})
+        at = self._clock.wall()
+        self._write({"event": "judge", "run": run_id, "at": at, "state": state, "reason": reason, "by": by})
 
     def condition(self, run_id: str, name: str, on: bool, reason: str = "") -> None:
         """The live run has, or no longer has, a condition."""
-        at = self._clock.wall()
+        self._at = at = max(self._clock.wall(), self._at + 1e-6)  # the later word counts, also after a step of the clock
         self._write({"event": "judge", "run": run_id, "at": at, "condition": name, "on": on, "reason": reason})
 
     def ship(self) -> None:

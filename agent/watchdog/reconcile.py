@@ -61,6 +61,7 @@ def reconcile(backend: Backend, judge: Judge, live: list[Live], silence: dict[st
 
     `checks` are the settings' expectations by job; they win over what the decorator declared.
     """
+    judge.ship()  # what the store did not take the last time, before it is said again
     mute = {each.journal: silence.get(each.journal, 0.0) for each in live if _is_mute(each, silence)}
     written = 0
     now = clock.wall()

@@ -1,0 +1,216 @@
+"""Conditions: what a live run should have, from its record, the clock and how long its journal has been silent."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from holter.agent.settings import Check
+from holter.agent.watchdog.adopt import Live
+from holter.agent.watchdog.judgements import Judge
+from holter.agent.watchdog.reconcile import Sightings, conditions_of, expectations, reconcile
+from holter.backends.base import Backend
+from holter.backends.clock import Clock
+from holter.backends.errors import StorageError
+from holter.backends.records import Run
+
+
+def run(**fields: Any) -> Run:
+    told = {"id": "r1", "kind": "flow", "name": "etl", "state": "RUNNING", "root_id": "r1", "journal": "j1"}
+    return Run(**{**told, "started_at": 1000.0, "active_at": 1000.0, **fields})
+
+
+def live(size: int = 100, journal: str = "j1", heartbeat: Any = 5.0) -> Live:
+    return Live(journal, f"/x/{journal}.jsonl", {"heartbeat": heartbeat}, size, size)
+
+
+# --- what should be ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "check", "now", "mute", "wanted"),
+    [
+        ({}, {}, 1e9, {}, set()),
+        ({}, {}, 1010.0, {"j1": 20.0}, {"unresponsive"}),
+        ({}, {}, 1010.0, {"j2": 20.0}, set()),
+        ({"kind": "task", "parent_id": "r0"}, {}, 1010.0, {"j1": 20.0}, set()),
+        ({"kind": "task"}, {}, 1010.0, {"j1": 20.0}, {"unresponsive"}),
+        ({}, {"max_duration": 60.0}, 1060.0, {}, set()),
+        ({}, {"max_duration": 60.0}, 1060.1, {}, {"overdue"}),
+        ({"started_at": None}, {"max_duration": 60.0}, 1e9, {}, set()),
+        ({}, {"stall_after": 60.0}, 1060.0, {}, set()),
+        ({}, {"stall_after": 60.0}, 1060.1, {}, {"stalled"}),
+        ({"active_at": 1050.0}, {"stall_after": 60.0}, 1100.0, {}, set()),
+        (
+            {},
+            {"stall_after": 60.0, "max_duration": 60.0},
+            1100.0,
+            {"j1": 99.0},
+            {"stalled", "overdue", "unresponsive"},
+        ),
+    ],
+)
+def test_a_run_has_the_conditions_that_record_and_clock_say(
+    fields: dict[str, Any], check: dict[str, Any], now: float, mute: dict[str, float], wanted: set[str]
+) -> None:
+    each = run(**fields)
+    assert set(conditions_of(each, check, now, mute, lambda: each.active_at)) == wanted
+
+
+def test_what_its_descendants_do_keeps_a_run_from_being_stalled() -> None:
+    assert conditions_of(run(), {"stall_after": 60.0}, 1100.0, {}, lambda: 1090.0) == {}
+
+
+def test_the_settings_overrule_the_decorator_only_where_they_say_something() -> None:
+    checked = run(check={"max_duration": 60.0, "stall_after": 30.0})
+    assert expectations(checked, {}) == {"max_duration": 60.0, "stall_after": 30.0}
+    assert expectations(checked, {"etl": Check(max_duration=90.0)}) == {
+        "max_duration": 90.0,
+        "stall_after": 30.0,
+    }
+    assert expectations(run(), {"other": Check(max_duration=90.0)}) == {}
+
+
+# --- how long a journal has been silent ----------------------------------------------------------------------
+
+
+class TwoClocks(Clock):
+    """Wall and monotonic clock, each set by hand."""
+
+    def __init__(self) -> None:
+        self.now_wall, self.now_monotonic = 1_000_000.0, 50.0
+
+    def wall(self) -> float:
+        return self.now_wall
+
+    def monotonic(self) -> float:
+        return self.now_monotonic
+
+    def pass_by(self, seconds: float, wall: float | None = None) -> None:
+        self.now_monotonic += seconds
+        self.now_wall += seconds if wall is None else wall
+
+
+def test_silence_counts_from_when_this_watchdog_first_looked_and_ends_with_the_first_new_byte() -> None:
+    clock, seen = TwoClocks(), Sightings()
+    assert seen.look([live(100)], clock) == {"j1": 0.0}
+    clock.pass_by(4)
+    assert seen.look([live(100)], clock) == {"j1": 4.0}
+    clock.pass_by(4)
+    assert seen.look([live(101)], clock) == {"j1": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("monotonic", "wall"),
+    [(2.0, 3600.0), (2.0, -3600.0), (30.0, 30.0)],
+    ids=["the clock was put forward", "the clock was put back", "this watchdog was stopped"],
+)
+def test_after_a_jump_everybody_starts_anew(monotonic: float, wall: float) -> None:
+    clock, seen = TwoClocks(), Sightings()
+    seen.look([live(100)], clock)
+    clock.pass_by(10)
+    assert seen.look([live(100)], clock) == {"j1": 10.0}
+    clock.pass_by(monotonic, wall)
+    assert seen.look([live(100)], clock) == {"j1": 0.0}
+    clock.pass_by(1)
+    assert seen.look([live(100)], clock) == {"j1": 1.0}
+
+
+def test_journals_that_are_gone_are_forgotten() -> None:
+    clock, seen = TwoClocks(), Sightings()
+    seen.look([live(journal="a"), live(journal="b")], clock)
+    clock.pass_by(1)
+    assert seen.look([live(journal="b")], clock) == {"b": 1.0}
+    assert set(seen.grown) == {"b"}
+
+
+# --- the difference is written -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def judge(store: Backend, clock: Any, tmp_path: Any) -> Any:
+    made = Judge(str(tmp_path), "p", store, clock)
+    yield made
+    made.close()
+
+
+def test_conditions_are_written_when_they_come_and_when_they_go_and_not_in_between(
+    store: Backend, clock: Any, scribe: Any, judge: Judge
+) -> None:
+    scribe.start("r1", check={"max_duration": 60.0})
+    quiet: dict[str, float] = {}
+
+    def passes(silence: dict[str, float] = quiet) -> int:
+        return reconcile(store, judge, [live()], silence, {}, clock)
+
+    assert passes() == 0
+    assert passes({"j1": 15.1}) == 1
+    assert passes({"j1": 16.1}) == 0
+    assert store.run("r1").conditions == ("unresponsive",)  # type: ignore[union-attr]
+    assert passes() == 1
+    assert store.run("r1").conditions == ()  # type: ignore[union-attr]
+    clock.now += 61
+    assert passes() == 1
+    assert store.run("r1").conditions == ("overdue",)  # type: ignore[union-attr]
+    scribe.end("r1", "COMPLETED")
+    assert passes() == 0
+    found = store.run("r1")
+    assert found is not None and (found.state, found.conditions) == ("COMPLETED", ())
+    said = [row.condition for row in store.transitions(0) if row.condition]
+    assert said == ["+unresponsive", "-unresponsive", "+overdue"]
+
+
+@pytest.mark.parametrize(
+    ("heartbeat", "mute"), [(5.0, 15.1), (0.2, 0.61), (0.0, math.inf), (None, math.inf), ("x", math.inf)]
+)
+def test_three_beats_must_be_missed_and_who_does_not_beat_misses_none(
+    store: Backend, clock: Any, scribe: Any, judge: Judge, heartbeat: Any, mute: float
+) -> None:
+    scribe.start("r1")
+    each = live(heartbeat=heartbeat)
+    if mute == math.inf:
+        assert reconcile(store, judge, [each], {"j1": 1e9}, {}, clock) == 0
+    else:
+        assert reconcile(store, judge, [each], {"j1": mute - 0.2}, {}, clock) == 0
+        assert reconcile(store, judge, [each], {"j1": mute}, {}, clock) == 1
+
+
+def test_after_the_clock_was_put_back_a_condition_still_goes(
+    store: Backend, clock: Any, scribe: Any, judge: Judge
+) -> None:
+    scribe.start("r1")
+    reconcile(store, judge, [live()], {"j1": 20.0}, {}, clock)
+    clock.now -= 3600
+    assert reconcile(store, judge, [live()], {}, {}, clock) == 1
+    found = store.run("r1")
+    assert found is not None and found.conditions == ()
+    assert reconcile(store, judge, [live()], {}, {}, clock) == 0
+
+
+def test_what_the_store_did_not_take_is_said_once(
+    store: Backend, clock: Any, scribe: Any, tmp_path: Any
+) -> None:
+    class Refusing:
+        """Passes everything on, but takes nothing while `away`."""
+
+        def __init__(self) -> None:
+            self.away = False
+
+        def __getattr__(self, name: str) -> Any:
+            if name == "append" and self.away:
+                raise StorageError("away")
+            return getattr(store, name)
+
+    scribe.start("r1")
+    behind: Any = Refusing()
+    judge = Judge(str(tmp_path), "p", behind, clock)
+    behind.away = True
+    for _ in range(5):
+        with pytest.raises(StorageError):
+            reconcile(behind, judge, [live()], {"j1": 20.0}, {}, clock)
+    behind.away = False
+    reconcile(behind, judge, [live()], {"j1": 20.0}, {}, clock)
+    assert [event["event"] for event in store.events("r1")].count("judge") == 1
+    judge.close()
