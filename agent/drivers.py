@@ -1,4 +1,8 @@
-"""How plain and coroutine functions run: thin drivers that call, sleep and await as the engine says."""
+"""How plain and coroutine functions run: thin drivers that call, sleep and await as the engine says.
+
+`recorder` is named by its module here: cloudpickle sends a decorated function of a script together with the globals
+that it names, and a context variable cannot be sent.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,10 @@ import time
 from contextlib import ExitStack
 
 from ..backends.errors import RunTimeout, SlotTimeout
+from . import recorder
 from .active import ActiveRun
 from .engine import Skipped, again, begin, busy, call_hooks, claim, end_badly, leave, listen, running
 from .generators import drive_async_generator, drive_generator
-from .recorder import _current
 from .spec import Spec
 from .timeouts import Deadline
 
@@ -25,10 +29,10 @@ def drive_plain(spec: Spec) -> Callable[..., Any]:
     fn, simple = spec.fn, spec.simple
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        run, outer = None, _current.get()
+        run, outer = None, recorder._current.get()
         try:  # round all of it: a Ctrl-C or an alarm that meets us must not leave the run open
             run = begin(spec, args, kwargs, outer)
-            _current.set(run)
+            recorder._current.set(run)
             result = fn(*args, **kwargs) if simple else _attempts(spec, run, args, kwargs)
             run.end("COMPLETED", result)
         except BaseException as error:
@@ -38,7 +42,7 @@ def drive_plain(spec: Spec) -> Callable[..., Any]:
                 return None
             raise
         finally:
-            _current.set(outer)
+            recorder._current.set(outer)
         if not simple:
             call_hooks(spec, "on_completion", run)
         return result
@@ -97,8 +101,8 @@ def drive_coroutine(spec: Spec) -> Callable[..., Coroutine[Any, Any, Any]]:
     async def call(*args: Any, **kwargs: Any) -> Any:
         run = mark = None
         try:
-            run = begin(spec, args, kwargs, _current.get())
-            mark = _current.set(run)
+            run = begin(spec, args, kwargs, recorder._current.get())
+            mark = recorder._current.set(run)
             result = await (fn(*args, **kwargs) if simple else _async_attempts(spec, run, args, kwargs))
             run.end("COMPLETED", result)
         except BaseException as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import wraps
 
 from .drivers import DRIVERS
-from .spec import Spec
+from .spec import Spec, innermost, name_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
         @overload
         def __get__(self, instance: None, owner: Any = None, /) -> Recorded[P, R_co]: ...
         @overload
-        def __get__(self: Recorded[Concatenate[Any, Q], R_co], instance: object, owner: Any = None, /) -> Recorded[Q, R_co]: ...
+        def __get__(
+            self: Recorded[Concatenate[Any, Q], R_co], instance: object, owner: Any = None, /
+        ) -> Recorded[Q, R_co]: ...
 
         def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
 
@@ -107,6 +109,10 @@ def _decorate(kind: str, fn: Any, options: Any) -> Any:
         raise TypeError(f"@{kind} goes on a function, not on {fn!r} (options are keywords: @{kind}(name=...))")
     spec = Spec(kind, fn, options)
     call = wraps(fn)(DRIVERS[spec.shape](spec))
+    if not hasattr(fn, "__name__"):  # a partial or a callable object: what a function must have comes from inside it
+        inner = innermost(fn)
+        call.__name__ = call.__qualname__ = name_of(fn)
+        call.__module__, call.__annotations__ = inner.__module__, getattr(inner, "__annotations__", {})
     call.fn = fn  # type: ignore[attr-defined]
     call.with_options = lambda **changes: _decorate(kind, fn, {**options, **changes})  # type: ignore[attr-defined]
     call.submit = lambda *args, **kwargs: _futures().submit(call, *args, **kwargs)  # type: ignore[attr-defined]

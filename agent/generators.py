@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
+from . import recorder
 from .engine import begin, end_badly, end_well, leave, listen, running
-from .recorder import _current
 from .spec import Spec
 
 TYPE_CHECKING = False
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def drive_generator(spec: Spec) -> Callable[..., Generator[Any, Any, Any]]:
     def call(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        run = begin(spec, args, kwargs, _current.get())
+        run = begin(spec, args, kwargs, recorder._current.get())
         listening = ExitStack()
         try:
             inner = spec.fn(*args, **kwargs)
@@ -27,7 +27,7 @@ def drive_generator(spec: Spec) -> Callable[..., Generator[Any, Any, Any]]:
             listen(run, listening)
             running(spec, run)
             while True:
-                mark = _current.set(run)
+                mark = recorder._current.set(run)
                 try:
                     item = step(value)
                 except StopIteration as stop:
@@ -53,7 +53,7 @@ def drive_generator(spec: Spec) -> Callable[..., Generator[Any, Any, Any]]:
 
 def drive_async_generator(spec: Spec) -> Callable[..., AsyncGenerator[Any, Any]]:
     async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        run = begin(spec, args, kwargs, _current.get())
+        run = begin(spec, args, kwargs, recorder._current.get())
         listening = ExitStack()
         try:
             inner = spec.fn(*args, **kwargs)
@@ -61,7 +61,7 @@ def drive_async_generator(spec: Spec) -> Callable[..., AsyncGenerator[Any, Any]]
             listen(run, listening)
             running(spec, run)
             while True:
-                mark = _current.set(run)
+                mark = recorder._current.set(run)
                 try:
                     item = await step(value)
                 except StopAsyncIteration:

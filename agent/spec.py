@@ -52,7 +52,7 @@ if TYPE_CHECKING:
         on_busy: str
 
 
-_COROUTINE, _GENERATOR, _ASYNC_GENERATOR = 0x80, 0x20, 0x200  # code flags, as `inspect` reads them
+_COROUTINE, _GENERATOR, _ASYNC_GENERATOR, _STARRED = 0x80, 0x20, 0x200, 0x04  # code flags, as `inspect` reads them
 PARAMETERS_LIMIT = 24_000  # characters of all parameters of a call; what is beyond is left out
 _HOOKS = ("on_running", "on_completion", "on_failure", "on_cancellation")
 _DURATIONS = ("grace", "max_duration", "min_duration", "stall_after")
@@ -88,6 +88,7 @@ class Spec:
         "timeout",
         "_defaults",
         "_known",
+        "_rest",
         "_single",
     )
 
@@ -96,9 +97,8 @@ class Spec:
         self.kind = kind
         self.fn = fn
         self.options = options
-        inner = _innermost(fn)
-        plain = _without_partials(fn)
-        self.name: str = str(options.get("name") or getattr(plain, "__name__", type(plain).__name__))
+        inner = innermost(fn)
+        self.name: str = str(options.get("name") or name_of(fn))
         self.tags = tuple(sorted(set(options.get("tags") or ())))
         self.policy = RetryPolicy(
             options.get("retries") or 0,
@@ -117,7 +117,7 @@ class Spec:
         self.shape = _shape(inner)
         self._refuse_what_cannot_work()
         self.head = head_of(kind, self.name) + self._facts()
-        self.names, self._defaults = _parameters(fn)
+        self.names, self._defaults, self._rest = _parameters(fn)
         self._known: list[tuple[str, str]] | None = None
         self._single = ""
         self.simple = not (
@@ -140,7 +140,7 @@ class Spec:
             )
         for hooks in self.hooks.values():
             for hook in hooks:
-                if not callable(hook) or _shape(_innermost(hook)) != "plain":
+                if not callable(hook) or _shape(innermost(hook)) != "plain":
                     raise TypeError(f"a hook is a plain function that takes the run, not {hook!r}")
 
     def _facts(self) -> str:
@@ -185,7 +185,7 @@ class Spec:
         if kwargs:
             shown += [pair(name, value) for name, value in kwargs.items()]
         if len(args) > len(known):
-            shown.append(pair("args", args[len(known) :]))
+            shown.append(pair(self._rest, args[len(known) :]))
         if secrets.taught != before and not again:  # one of them is secret, and may be a part of those before it
             return self.parameters(args, kwargs, again=True)
         if self.names and self.names[0] in ("self", "cls") and args:
@@ -212,13 +212,19 @@ class Spec:
         return self.run_name.format(**{k: secrets.BLANK if is_secret(k) else v for k, v in values.items()})
 
 
-def _innermost(fn: Any) -> Any:
+def innermost(fn: Any) -> Any:
     """The function whose code runs: under `functools.partial`, or a callable object's `__call__`."""
     fn = _without_partials(fn)
     if not hasattr(fn, "__code__") and callable(fn) and not hasattr(fn, "__func__"):
         call = type(fn).__call__
         return call if hasattr(call, "__code__") else fn
     return getattr(fn, "__func__", fn)
+
+
+def name_of(fn: Any) -> str:
+    """The function's name, or that of a callable object's class."""
+    fn = _without_partials(fn)
+    return getattr(fn, "__name__", type(fn).__name__)
 
 
 def _without_partials(fn: Any) -> Any:
@@ -236,13 +242,13 @@ def _shape(inner: Any) -> str:
     return "generator" if flags & _GENERATOR else "plain"
 
 
-def _parameters(fn: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """Names of the positional parameters of a call, and by name the values of those that it may leave out.
-    (`inspect` costs 13 ms to import.)"""
-    inner = _innermost(fn)
+def _parameters(fn: Any) -> tuple[tuple[str, ...], dict[str, Any], str]:
+    """Names of the positional parameters of a call, by name the values of those that it may leave out, and the name of
+    those that are beyond. (`inspect` costs 13 ms to import.)"""
+    inner = innermost(fn)
     code = getattr(inner, "__code__", None)
     if code is None:
-        return (), {}
+        return (), {}, "args"
     names = code.co_varnames[: code.co_argcount]
     positional = inner.__defaults__ or ()
     values = dict(zip(names[len(names) - len(positional) :], positional)) | (inner.__kwdefaults__ or {})
@@ -253,7 +259,8 @@ def _parameters(fn: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
     while hasattr(fn, "func") and hasattr(fn, "keywords"):
         args, keywords, fn = fn.args + args, fn.keywords | keywords, fn.func
     values |= dict(zip(names, args)) | keywords
-    return names[len(args) :], values
+    rest = code.co_varnames[code.co_argcount + code.co_kwonlyargcount] if code.co_flags & _STARRED else "args"
+    return names[len(args) :], values, rest
 
 
 def _positive(value: float | None, name: str) -> float | None:
