@@ -1,4 +1,4 @@
-"""Callables: whatever is decorated is called, inspected, typed and pickled as before, and its parameters are recorded."""
+"""Callables: what is decorated is called, inspected, typed and pickled as before, and its parameters are recorded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from textwrap import dedent
 from typing import Any, NamedTuple
 
 import pytest
@@ -18,17 +17,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 class Shape(NamedTuple):
     """A script that makes `plain`, and may say in `use(f, x)` how it is called; a call gives `x` back, or raises it.
-    `recorded` are the parameters that stand in the record of `use(f, 7)`. Where Python keeps no name for them, they
-    are `args`."""
+    `recorded` are the parameters that stand in the record of `use(f, 7)`, under the `name` of the run."""
 
     text: str
     recorded: dict[str, Any]
     name: str = "plain"
 
 
-BODY = "if isinstance(x, BaseException): raise x\n"
-ASYNC_USE = "import asyncio\ndef use(f, x): return asyncio.run(f(x))\n"
-ITERATING = """
+RUN = "import asyncio\ndef use(f, x): return asyncio.run(f(x))\n"
+ITERATE = """
 def use(f, x):
     steps = f(x)
     assert next(steps) is x
@@ -36,150 +33,134 @@ def use(f, x):
     try: next(steps)
     except StopIteration as stop: return stop.value
 """
-ASYNC_ITERATING = """
+ITERATE_LATER = """
 import asyncio
+async def whole(steps):
+    item = await anext(steps)
+    assert await steps.asend("more") == "more"
+    assert [each async for each in steps] == []
+    return item
+def use(f, x): return asyncio.run(whole(f(x)))
+"""
+ENTER = "def use(f, x):\n    with contextlib.contextmanager(f)(x) as held: return held\n"
+ENTER_LATER = """
+import asyncio
+async def enter(f, x):
+    async with contextlib.asynccontextmanager(f)(x) as held: return held
+def use(f, x): return asyncio.run(enter(f, x))
+"""
+IN_CLASS = """
 def use(f, x):
-    async def whole():
-        steps = f(x)
-        item = await anext(steps)
-        assert await steps.asend("more") == "more"
-        assert [each async for each in steps] == []
-        return item
-    return asyncio.run(whole())
+    B = type("B", (A,), {"go": f})
+    assert B().go(5) == 5
+    return B.go(x)
 """
 SHAPES = {
-    "function": Shape("def plain(x: int) -> int:\n    'Doc.'\n    BODY\n    return x", {"x": 7}),
-    "lambda": Shape(
-        "plain = lambda x: throw(x) if isinstance(x, BaseException) else x", {"x": 7}, "<lambda>"
-    ),
+    "function": Shape("def plain(x: int) -> int:\n    'Doc.'\n    return give(x)", {"x": 7}),
+    "lambda": Shape("plain = lambda x: give(x)", {"x": 7}, "<lambda>"),
     "partial": Shape(
-        "def whole(a: int, x: object, *, b: int = 2):\n    BODY\n    return x\nplain = functools.partial(whole, 1, b=3)",
+        "def whole(a: int, x: object, *, b: int = 2): return give(x)\nplain = functools.partial(whole, 1, b=3)",
         {"a": 1, "b": 3, "x": 7},
         "whole",
     ),
     "partial of a method": Shape(
-        "class A:\n    def go(self, a, x):\n        BODY\n        return x\nplain = functools.partial(A().go, 1)",
+        "class A:\n    def go(self, a, x): return give(x)\nplain = functools.partial(A().go, 1)",
         {"a": 1, "x": 7},
         "go",
     ),
     "bound method": Shape(
-        "class A:\n    def go(self, x: int):\n        BODY\n        return x\nplain = A().go", {"x": 7}, "go"
+        "class A:\n    def go(self, x: int): return give(x)\nplain = A().go", {"x": 7}, "go"
     ),
     "method": Shape(
-        "class A:\n    def go(self, x: int):\n        BODY\n        return x\nplain = A.go\n"
-        "def use(f, x):\n    B = type('B', (A,), {'go': f})\n    return B().go(x)",
+        "class A:\n    def go(self, x: int): return give(x)\nplain = A.go\n"
+        "def use(f, x): return type('B', (A,), {'go': f})().go(x)",
         {"x": 7},
         "go",
     ),
-    "classmethod": Shape(
-        "class A:\n    @classmethod\n    def go(cls, x: int):\n        BODY\n        return x\nplain = A.__dict__['go']\n"
-        "def use(f, x):\n    B = type('B', (A,), {'go': f})\n    assert B().go(5) == 5\n    return B.go(x)",
+    "class method": Shape(
+        "class A:\n    @classmethod\n    def go(cls, x: int): return give(x)\nplain = A.__dict__['go']"
+        + IN_CLASS,
         {"x": 7},
         "go",
     ),
-    "staticmethod": Shape(
-        "class A:\n    @staticmethod\n    def go(x: int):\n        BODY\n        return x\nplain = A.__dict__['go']\n"
-        "def use(f, x):\n    B = type('B', (A,), {'go': f})\n    assert B().go(5) == 5\n    return B.go(x)",
+    "static method": Shape(
+        "class A:\n    @staticmethod\n    def go(x: int): return give(x)\nplain = A.__dict__['go']"
+        + IN_CLASS,
         {"x": 7},
         "go",
     ),
     "callable object": Shape(
-        "class Caller:\n    'Doc.'\n    def __call__(self, x: int):\n        BODY\n        return x\nplain = Caller()",
+        "class Caller:\n    'Doc.'\n    def __call__(self, x: int): return give(x)\nplain = Caller()",
         {"x": 7},
         "Caller",
     ),
-    "class": Shape(
-        "class Box:\n    def __new__(cls, x):\n        BODY\n        return x\nplain = Box",
-        {"args": [7]},
-        "Box",
-    ),
+    "class": Shape("class Box:\n    def __new__(cls, x): return give(x)\nplain = Box", {"args": [7]}, "Box"),
     "builtin": Shape(
-        "plain = operator.itemgetter(0)\ndef use(f, x):\n    return f(Items(x))",
+        "plain = operator.itemgetter(0)\ndef use(f, x): return f(Items(x))",
         {"args": ["<__main__.Items>"]},
         "itemgetter",
     ),
-    "generator": Shape(
-        "def plain(x):\n    BODY\n    y = yield x\n    yield y\n    return x\n" + ITERATING, {"x": 7}
-    ),
+    "generator": Shape("def plain(x):\n    yield (yield give(x))\n    return x\n" + ITERATE, {"x": 7}),
     "generator method": Shape(
-        "class A:\n    def go(self, x):\n        BODY\n        y = yield x\n        yield y\n        return x\nplain = A().go\n"
-        + ITERATING,
+        "class A:\n    def go(self, x):\n        yield (yield give(x))\n        return x\nplain = A().go"
+        + ITERATE,
         {"x": 7},
         "go",
     ),
-    "context manager": Shape(
-        "def plain(x):\n    BODY\n    yield x\ndef use(f, x):\n    with contextlib.contextmanager(f)(x) as held: return held",
-        {"x": 7},
-    ),
+    "context manager": Shape("def plain(x):\n    yield give(x)\n" + ENTER, {"x": 7}),
     "async function": Shape(
-        ASYNC_USE + "async def plain(x: int) -> int:\n    await asyncio.sleep(0)\n    BODY\n    return x",
-        {"x": 7},
+        RUN + "async def plain(x: int) -> int:\n    await asyncio.sleep(0)\n    return give(x)", {"x": 7}
     ),
     "async method": Shape(
-        ASYNC_USE + "class A:\n    async def go(self, x):\n        BODY\n        return x\nplain = A().go",
-        {"x": 7},
-        "go",
+        RUN + "class A:\n    async def go(self, x): return give(x)\nplain = A().go", {"x": 7}, "go"
     ),
     "async callable object": Shape(
-        ASYNC_USE + "class A:\n    async def __call__(self, x):\n        BODY\n        return x\nplain = A()",
-        {"x": 7},
-        "A",
+        RUN + "class A:\n    async def __call__(self, x): return give(x)\nplain = A()", {"x": 7}, "A"
     ),
     "partial of an async function": Shape(
-        ASYNC_USE + "async def whole(a, x):\n    BODY\n    return x\nplain = functools.partial(whole, 1)",
+        RUN + "async def whole(a, x): return give(x)\nplain = functools.partial(whole, 1)",
         {"a": 1, "x": 7},
         "whole",
     ),
     "async generator": Shape(
-        "async def plain(x: int):\n    BODY\n    y = yield x\n    yield y\n" + ASYNC_ITERATING, {"x": 7}
+        "async def plain(x: int):\n    yield (yield give(x))\n" + ITERATE_LATER, {"x": 7}
     ),
-    "async context manager": Shape(
-        "import asyncio\nasync def plain(x):\n    BODY\n    yield x\n"
-        "async def enter(f, x):\n    async with contextlib.asynccontextmanager(f)(x) as held: return held\n"
-        "def use(f, x): return asyncio.run(enter(f, x))",
-        {"x": 7},
-    ),
+    "async context manager": Shape("async def plain(x): yield give(x)\n" + ENTER_LATER, {"x": 7}),
     "*args and **kwargs": Shape(
-        "def plain(*rest, **more):\n    x = more['x']\n    BODY\n    return x\ndef use(f, x): return f(1, 'a', x=x, y=None)",
+        "def plain(*rest, **more): return give(more['x'])\ndef use(f, x): return f(1, 'a', x=x, y=None)",
         {"rest": [1, "a"], "x": 7, "y": None},
     ),
     "positional-only": Shape(
-        "def plain(x, y=2, /, z=3):\n    BODY\n    return x\ndef use(f, x): return f(x, 4)",
-        {"x": 7, "y": 4, "z": 3},
+        "def plain(x, y=2, /, z=3): return give(x)\ndef use(f, x): return f(x, 4)", {"x": 7, "y": 4, "z": 3}
     ),
     "keyword-only": Shape(
-        "def plain(*, x, y=2):\n    BODY\n    return x\ndef use(f, x): return f(x=x)", {"x": 7, "y": 2}
+        "def plain(*, x, y=2): return give(x)\ndef use(f, x): return f(x=x)", {"x": 7, "y": 2}
     ),
     "defaults": Shape(
-        "def plain(x, y=(1, 2), z=None, *, w='w'):\n    BODY\n    return x\ndef use(f, x): return f(x, z=5)",
+        "def plain(x, y=(1, 2), z=None, *, w='w'): return give(x)\ndef use(f, x): return f(x, z=5)",
         {"x": 7, "y": [1, 2], "z": 5, "w": "w"},
     ),
     "closure": Shape(
-        "def make(n):\n    def plain(x):\n        BODY\n        return x\n    return plain\nplain = make(1)",
-        {"x": 7},
+        "def make(n):\n    def plain(x): return give(x)\n    return plain\nplain = make(1)", {"x": 7}
     ),
     "another decorator": Shape(
-        "def other(f):\n    @functools.wraps(f)\n    def inner(*args, **kwargs): return f(*args, **kwargs)\n    return inner\n"
-        "@other\ndef plain(x: int) -> int:\n    BODY\n    return x",
+        "def other(f): return functools.wraps(f)(lambda *args: f(*args))\n@other\ndef plain(x: int): return give(x)",
         {"args": [7]},
     ),
-    "lru_cache": Shape("@functools.lru_cache\ndef plain(x):\n    BODY\n    return x", {"args": [7]}),
-    "singledispatch": Shape(
-        "@functools.singledispatch\ndef plain(x):\n    BODY\n    return x", {"args": [7]}
-    ),
-    "already decorated": Shape("@task\ndef plain(x):\n    BODY\n    return x", {"args": [7]}),
+    "lru_cache": Shape("@functools.lru_cache\ndef plain(x): return give(x)", {"args": [7]}),
+    "singledispatch": Shape("@functools.singledispatch\ndef plain(x): return give(x)", {"args": [7]}),
+    "already decorated": Shape("@task\ndef plain(x): return give(x)", {"args": [7]}),
 }
 CHECKS = """
 import contextlib, functools, inspect, operator, traceback, typing
 
-def throw(x): raise x
 def use(f, x): return f(x)
+def give(x):
+    if isinstance(x, BaseException): raise x
+    return x
 class Items:
     def __init__(self, x): self.x = x
-    def __getitem__(self, n):
-        x = self.x
-        if isinstance(x, BaseException): raise x
-        return x
+    def __getitem__(self, n): return give(self.x)
 
 {definition}
 
@@ -203,7 +184,8 @@ def ending(f):
         assert caught is error
         assert caught.__cause__ is caught.__context__ is None
         frames = [frame for frame, _ in traceback.walk_tb(caught.__traceback__)]
-        return [frame.f_code.co_name for frame in frames if "holter" not in frame.f_globals["__name__"]], frames[-1].f_code
+        users = [frame.f_code for frame in frames if not frame.f_globals["__name__"].startswith("holter")]
+        return [code.co_name for code in users], frames[-1].f_code is users[-1]
 
 for decorate in (flow, task):
     decorated = decorate(plain)
@@ -223,8 +205,7 @@ for decorate in (flow, task):
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_decorated_callable_is_what_it_was(home: Any, name: str) -> None:
     shape = SHAPES[name]
-    definition = re.sub(r"( +)BODY\n", r"\1" + BODY, shape.text)
-    done = home.run(CHECKS.replace("{definition}", definition))
+    done = home.run(CHECKS.replace("{definition}", shape.text))
     assert (done.code, done.err) == (0, "")
     last = {run.kind: run for run in home.every_run if run.parent_id is None}
     assert {kind: run.parameters for kind, run in last.items()} == {
@@ -240,8 +221,9 @@ def test_a_decorated_callable_is_what_it_was(home: Any, name: str) -> None:
 TRAVELS = {
     "a task": "@task\ndef job(x): return x + 1\n",
     "a flow with options": (
-        "@flow(name='job', retries=2, retry_delay_seconds=[0, 1], tags=['a'], log_prints=True, timeout_seconds=60,\n"
-        "      on_completion=[lambda run: print('hook', run.state)])\ndef job(x):\n    print('x is', x)\n    return x + 1\n"
+        "@flow(name='job', retries=2, retry_delay_seconds=[0, 1], tags=['a'], log_prints=True,\n"
+        "      timeout_seconds=60, on_completion=[lambda run: print('hook', run.state)])\n"
+        "def job(x):\n    print('x is', x)\n    return x + 1\n"
     ),
     "a flow that calls a task": "@task\ndef step(x): return x + 1\n@flow\ndef job(x): return step(x)\n",
     "a coroutine": "import asyncio\n@flow\nasync def job(x): return x + 1\n",

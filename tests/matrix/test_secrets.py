@@ -293,8 +293,8 @@ raise ConnectionError(f'{password} is not good for {url}, nor is {os.environ["AP
 
 
 def test_a_secret_of_a_command_gets_into_no_byte_that_is_written(home: Any) -> None:
-    secret = "open('secret').read()"
-    script = home.script(f"print(sys.argv, os.environ['API_TOKEN'], {secret}); sys.exit({secret})")
+    reading = "open('secret').read()"
+    script = home.script(f"print(sys.argv, os.environ['API_TOKEN'], {reading}); sys.exit({reading})")
     (home.folder / "secret").write_text(canary("command"))
     (home.folder / "env").write_text(f"DB_PASSWORD={canary('command, other')}\n")
     command = [

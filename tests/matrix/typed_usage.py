@@ -135,7 +135,7 @@ async def main() -> None:
     async for number in numbers_later(3):
         assert_type(number, int)
     await later(7)  # wrong
-    (await step_later(1)).nothing  # wrong
+    (await step_later(1)).nothing()  # wrong
 
 
 for number in numbers(3):
