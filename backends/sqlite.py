@@ -59,24 +59,51 @@ class SqliteBackend(SqliteRegistry):
         self._clock = clock
         self._timeout = timeout
         self._gate: Gate | None = None
+        self._file: tuple[int, int] | None = None
         self._db: sqlite3.Connection = None  # type: ignore[assignment]
         try:
+            self._open()
+        except StorageError:
+            self.close()
+            raise
+
+    def _open(self) -> None:
+        try:
             os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
-            self._gate = Gate(f"{self.path}.gate", timeout)
+            self._gate = Gate(f"{self.path}.gate", self._timeout)
             _create(self.path)
             _OPEN.add(self)
             self._connect()
         except StorageError:
-            self.close()
             raise
         except (OSError, sqlite3.Error) as error:
-            self.close()
             raise StorageError(
                 f"cannot open {self.path}: {getattr(error, 'strerror', None) or error}"
             ) from error
 
+    def _begin_again(self) -> None:
+        """The file was deleted or replaced under us: what has its name now is another store. The old connection is
+        never closed, for that would remove the new one's WAL by its name."""
+        gate, db = self._opened(), self._db
+        try:
+            self._open()
+        except BaseException:
+            if self._gate is not None and self._gate is not gate:
+                self._gate.close()
+            if self._db is not db:
+                _never_close(self._db)
+            self._gate, self._db = gate, db  # still the lost ones: the next write tries again
+            raise
+        gate.close()
+        _never_close(db)
+
+    def _lost(self) -> bool:
+        """Whether the file that is open here is not, or no longer, the one of that name."""
+        return _identity(self.path) != self._file
+
     def _connect(self) -> None:
         seconds = 30.0 if self._timeout is None else self._timeout
+        self._file = _identity(self.path)
         self._db = db = sqlite3.connect(
             self.path, timeout=seconds, isolation_level=None, check_same_thread=False
         )
@@ -134,7 +161,12 @@ class SqliteBackend(SqliteRegistry):
     @contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
         """One gated transaction, begun IMMEDIATE: a deferred one that reads and then writes fails when it races."""
+        self._opened()
+        if self._lost():
+            self._begin_again()
         with self._gated():
+            if self._lost():
+                raise StorageError(f"{self.path} was replaced just now", hint="try again")
             try:
                 self._db.execute("BEGIN IMMEDIATE")
                 yield self._db
@@ -256,6 +288,14 @@ def _create(path: str) -> None:
     drop every lock that another connection of this process holds on it."""
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
 
 
 def _may_close(gate: Gate | None) -> bool:
