@@ -12,6 +12,7 @@ from __future__ import annotations
 import _thread
 import os
 import time
+from functools import wraps
 
 from ..backends.errors import OffsetMismatch, StorageError
 from ..backends.lines import encode
@@ -22,9 +23,12 @@ from .tape import harmless
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, ParamSpec, TypeVar
 
     from ..backends.base import Backend
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
 
 INTERVAL = 0.5  # seconds between looks at the journal
 BATCH = 256 * 1024  # bytes: about a thousand events, some 20 ms of work
@@ -34,6 +38,23 @@ ROTATE_AT = 32 * 2**20  # bytes: a journal that is all shipped and this large is
 CAP = 256 * 2**20  # bytes waiting to be shipped: past it log lines are dropped (and counted), state events never
 IN_FLIGHT = 0.02  # seconds for a write into the old file that had begun before the journal was replaced
 RETRY_AT_MOST = 30.0  # seconds between tries while the store is away
+
+
+def _store_step(step: Callable[P, R]) -> Callable[P, R | None]:
+    """A step that touches the store. What would end a thread with a traceback, or without a word (a driver's panic,
+    SystemExit), is in this thread an error like any other."""
+
+    @harmless
+    @wraps(step)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return step(*args, **kwargs)
+        except Exception:
+            raise
+        except BaseException as error:
+            raise RuntimeError(f"{type(error).__name__}: {error}") from error
+
+    return guarded
 
 
 class Shipper:
@@ -103,7 +124,7 @@ class Shipper:
                 wait = INTERVAL
                 rest = max(REST * (time.thread_time() - began), 0.0 if more else INTERVAL)
 
-    @harmless
+    @_store_step
     def _turn(self) -> bool | None:
         """Send one batch; whether there is more to send, None where the store did not take it."""
         try:
@@ -148,7 +169,7 @@ class Shipper:
         self._let_go(arrived)
         self._done.release()
 
-    @harmless
+    @_store_step
     def _let_go(self, arrived: bool) -> None:
         if arrived and not self._stopped and self._offset == self.journal.size():
             os.unlink(self.journal.path)  # not closed: a thread may be just about to write, and numbers are used again
@@ -159,14 +180,13 @@ class Shipper:
 
 
 def _in_main_interpreter() -> bool:
-    try:
-        import _interpreters as interpreters  # Python 3.13
-    except ImportError:
+    for name in ("_interpreters", "_xxsubinterpreters"):  # as of Python 3.13, and before
         try:
-            import _xxsubinterpreters as interpreters
-        except ImportError:  # another Python, which has no others
-            return True
-    return bool(interpreters.get_current() == interpreters.get_main())
+            interpreters = __import__(name)
+        except ImportError:
+            continue
+        return bool(interpreters.get_current() == interpreters.get_main())
+    return True
 
 
 def _held_lock() -> Any:
