@@ -73,8 +73,8 @@ def _record(run: Any, values: tuple[Any, ...], sep: str | None, end: str | None)
 def get_run_logger(name: str = "holter.run") -> logging.Logger:
     """A standard logger whose records go into the current run, and on to your own handlers as configured.
 
-    Outside a run it is a plain logger; it never raises for want of a run. Records below the level of the root
-    logger are recorded but not shown.
+    Outside a run it is a plain logger; it never raises for want of a run. Records below the level of the logger above
+    it (by default the root) are recorded but not shown.
     """
     import logging
 
@@ -112,8 +112,10 @@ def _make_handler() -> type[logging.Handler]:
             run = current()
             if run is not None:
                 run.log(self.format(record), level=record.levelname, stream="log", at=record.created)
-            root = logging.getLogger()
-            if root.handlers and root.isEnabledFor(record.levelno):
-                root.handle(record)
+            above = logging.getLogger(record.name).parent
+            while above is not None and has_run_handler(above.name):
+                above = above.parent
+            if above is not None and above.hasHandlers() and above.isEnabledFor(record.levelno):
+                above.callHandlers(record)
 
     return RunHandler

@@ -66,11 +66,11 @@ def artifact(
         raise TypeError("artifact() takes exactly one of markdown, table, link and image")
     data: Any = given[kinds[0]]
     run = recorder.current()
-    if image is not None:
-        from .images import keep
+    if run is not None and image is not None:
+        from .images import keep, load
 
-        data = keep(image)
-    if run is not None:
+        data = keep(image, load(image))
+    if run is not None and data is not None:
         run.artifact(key, kinds[0], data, description)
 
 

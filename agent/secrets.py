@@ -217,9 +217,11 @@ def _secret_of(user: str, password: str | None) -> str:
 
 
 def scrub(value: Any) -> Any:
-    """The same JSON value with its texts cleaned, and blank under secret names."""
+    """The same JSON value with its texts cleaned, and blank under secret names; what is no number for JSON is text."""
     if isinstance(value, str):
         return clean(value)
+    if isinstance(value, float):
+        return value if value - value == 0 else repr(value)
     if isinstance(value, dict):
         items = [(clean(key) if isinstance(key, str) else key, key, item) for key, item in value.items()]
         return {

@@ -1,4 +1,4 @@
-"""The watchdog's ears: they wake it the moment a process dies, and when a journal appears they follow its process too."""
+"""The watchdog's ears wake it the moment a process dies; when a journal appears, they follow its process too."""
 
 from __future__ import annotations
 
