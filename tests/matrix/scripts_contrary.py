@@ -5,7 +5,7 @@ well first, and how many fail then (without `times`: all). MARK is a file that t
 or the first good call after `times` faults, makes.
 """
 
-# ruff: noqa: ANN - drivers of others have none either
+# ruff: noqa: ANN001, ANN003, ANN201, ANN204
 
 import json
 import os
