@@ -76,8 +76,8 @@ COROUTINES = {
     "a group": "async with asyncio.TaskGroup() as group: group.create_task(asyncio.sleep(20))",
     "a loop of awaits": "while True: await asyncio.sleep(0)",
     "a thread that it waits for": "await asyncio.to_thread(time.sleep, 0.5)",
-    "a call that blocks the loop and comes back": "time.sleep(0.5); await asyncio.sleep(0)",
-    "C code that holds the GIL and comes back": "ctypes.PyDLL(None).usleep(500_000); await asyncio.sleep(0)",
+    "a call that blocks the loop and comes back": "time.sleep(0.5)",
+    "C code that holds the GIL and comes back": "ctypes.PyDLL(None).usleep(500_000)",
 }
 
 
