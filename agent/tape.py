@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from _thread import RLock
-from errno import ENOSPC
+from errno import ENOSPC, ETIMEDOUT
 from functools import wraps
 from os import write
 from zlib import crc32
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 VERSION = "0.1.0"
 PARENT = "HOLTER_PARENT"  # environment variable by which `holter run` links what it starts to itself
 LINE_LIMIT = 64 * 1024  # bytes: only a larger write can be torn by a kill on a local file system
+LOCK_SECONDS = 0.5
 WAITING_LIMIT = 10_000  # state events held in memory while the disk is full
 # Modes of a journal whose process exited in order but could not write its last events, because the disk was full:
 # a mode needs no room on the disk. Whoever adopts the journal must not call those runs crashed.
@@ -118,8 +119,15 @@ def _emit_slowly(line: bytes, keep: bool) -> None:
     """The first event of a process, one after the disk was full, or one that is too large."""
     if len(line) > LINE_LIMIT:
         line = _smaller(line)
-    with process.lock:  # threads that begin together must neither open a journal each nor write what waits twice
+    # Threads that begin together must neither open a journal each nor write what waits twice. Not for ever: a signal
+    # handler may stand in the way of whoever holds the lock.
+    lock = process.lock
+    if not lock.acquire(timeout=LOCK_SECONDS):
+        return _hold_back(line, keep, OSError(ETIMEDOUT, os.strerror(ETIMEDOUT)))
+    try:
         _emit_in_turn(line, keep)
+    finally:
+        lock.release()
 
 
 def _emit_in_turn(line: bytes, keep: bool) -> None:

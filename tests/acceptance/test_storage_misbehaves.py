@@ -246,6 +246,34 @@ def test_a_disk_that_was_full_for_a_while_costs_lines_and_no_endings(host: Any, 
 
 
 @pytest.mark.parametrize(
+    ("last", "code", "state"), [("return 1", 0, "COMPLETED"), ("raise ValueError", 1, "FAILED")]
+)
+def test_a_script_that_ended_in_order_on_a_full_disk_is_not_called_crashed(
+    host: Any, small_disk: Any, last: str, code: int, state: str
+) -> None:
+    """It could not write its ending down; the mode of its journal, which needs no room, says that it was one."""
+    place = small_disk("1M")
+    script = host.script(f"""
+        import os
+        from holter import flow, current_run
+        @flow
+        def main():
+            file = os.open(os.environ["HOLTER_HOME"] + "/ballast", os.O_WRONLY | os.O_CREAT)
+            try:
+                while True: os.write(file, b"x" * 4096)
+            except OSError: pass
+            for _ in range(200): current_run().log("what is left of the journal's last page")
+            {last}
+        main()
+    """)
+    assert host.run(script, HOLTER_HOME=str(place)).code == code
+    (place / "ballast").unlink()
+    host.home = place
+    run = host.one("main")
+    assert (run.state, "disk was full" in run.reason) == (state, True)
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "project: [unclosed",
