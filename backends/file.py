@@ -12,7 +12,17 @@ from __future__ import annotations
 
 from .clock import SYSTEM, root_of
 from .file_folder import Folder
-from .file_format import chunk, extend, journal_file, line_end, read, remove, replace, run_file, without_lines
+from .file_format import (
+    chunk,
+    extend,
+    journal_file,
+    line_end,
+    read,
+    remove_last,
+    replace,
+    run_file,
+    without_lines,
+)
 from .file_index import survey
 from .file_registry import FileRegistry
 from .fold import sound
@@ -125,7 +135,7 @@ class FileBackend(FileRegistry):
         self._keep_seqs()
         self._folder.announce(roots)
         for root in roots:
-            remove(self._folder.file(run_file(root)))
+            remove_last(self._folder.file(run_file(root)))
         self._folder.index._db.executemany("DELETE FROM chunks WHERE root_id=?", [(root,) for root in roots])
 
     def _drop_lines(self, roots: list[str], before: float) -> None:
@@ -138,7 +148,7 @@ class FileBackend(FileRegistry):
 
     def _drop_journals(self, journals: list[str]) -> None:
         for journal in journals:
-            remove(self._folder.file(journal_file(journal)))
+            remove_last(self._folder.file(journal_file(journal)))
 
     def _keep_seqs(self) -> None:
         """No seq is ever given twice, not even when the lines that held the highest are gone and the index is too."""

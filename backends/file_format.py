@@ -210,6 +210,15 @@ def remove(path: str) -> bool:
     return True
 
 
+def remove_last(path: str) -> None:
+    """The same, and its folder with it where it becomes empty."""
+    remove(path)
+    try:
+        os.removedirs(os.path.dirname(path))
+    except OSError:  # there are others
+        return
+
+
 def _opened(path: str, flags: int) -> int:
     try:
         return os.open(path, flags | _FLAGS, 0o600)

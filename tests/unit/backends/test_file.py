@@ -154,6 +154,15 @@ def test_lines_are_kept_byte_for_byte_and_the_header_once_per_journal(
     assert data.count(b'"event":"process"') == 2
 
 
+def test_folders_go_with_their_last_file(store: FileBackend, folder: Path) -> None:
+    store.append("j1", 0, two_runs() + encode({"event": "close", "at": NOON}))
+    store.prune(Retention(NOON * 2, NOON * 2, NOON * 2))
+    assert not (folder / "runs").exists()
+    assert not (folder / "journals").exists()
+    store.append("j2", 0, header("j2") + b"".join(story("r1")))
+    assert len(run_files(folder)) == 1
+
+
 def test_beats_touch_no_run_file(store: FileBackend, folder: Path) -> None:
     data = two_runs()
     offset = store.append("j1", 0, data)
@@ -445,6 +454,21 @@ def test_a_newer_format_is_refused_and_left_alone(filled: FileBackend, folder: P
     assert len(run_files(folder)) == 3
 
 
+def test_seqs_are_never_given_twice_even_when_their_files_and_the_index_are_gone(
+    store: FileBackend, folder: Path
+) -> None:
+    store.append("j1", 0, b"".join((header("j1"), *story("r1", NOON + 900))))
+    store.append("j2", 0, b"".join((header("j2"), *story("r2", NOON))))
+    line, moved = store.logs(LogQuery("r2"))[-1].seq, store.transitions(0)[-1].seq
+    store.prune(Retention(NOON + 500, NOON + 500, NOON + 500))
+    assert [run.id for run in store.runs(ALL)] == ["r1"]
+    for path in folder.glob("index.db*"):
+        path.unlink()
+    store.append("j3", 0, b"".join((header("j3"), *story("r3", NOON + 950))))
+    assert store.logs(LogQuery("r3"))[0].seq > line
+    assert [each.run_id for each in store.transitions(moved)] == ["r3"]
+
+
 # --- copies --------------------------------------------------------------------------------------------------
 
 
@@ -569,7 +593,7 @@ def test_a_line_torn_by_a_copy_costs_no_line_after_it(
         file.write(story("r1.x")[0][:40])
     (folder / "index.db").unlink()
     store = stores(folder)
-    store.append("j7", 0, header("j7") + b"".join(story("r1.b")))
+    store.append("j1", len(two_runs()), b"".join(story("r1.b")))
     (folder / "index.db").unlink()
     assert sorted(run.id for run in store.runs(ALL)) == ["r1", "r1.b", "r2", "r3"]
 
