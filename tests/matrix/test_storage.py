@@ -94,6 +94,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+def beside(folder: Path) -> str:
+    return os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+
+
 def timed(home: Any, **env: str) -> tuple[Any, float]:
     began = time.perf_counter()
     done = home.run(BODY, **env)
@@ -110,7 +114,7 @@ def plain(shared: Any) -> tuple[Any, float]:
 def test_where_nothing_is_wrong_nothing_is_said_and_nothing_left(
     home: Any, installed: Path, plain: tuple[Any, float]
 ) -> None:
-    done, _ = timed(home, PYTHONPATH=str(installed), HOLTER_BACKEND=URL)
+    done, _ = timed(home, PYTHONPATH=beside(installed), HOLTER_BACKEND=URL)
     assert done == plain[0]
     assert not list((home.path / "journals").iterdir())
     with healthy(URL, home) as store:
@@ -123,7 +127,7 @@ def test_whatever_a_store_does_the_script_is_what_it_is_without(
 ) -> None:
     op, fault, when = row
     env = {
-        "PYTHONPATH": str(installed),
+        "PYTHONPATH": beside(installed),
         "HOLTER_BACKEND": URL,
         "CONTRARY": json.dumps({"op": op, "fault": fault, **when}),
         "MARK": str(home.folder / "mark"),
