@@ -41,7 +41,8 @@ class _Tree:
 class ActiveRun:
     """A run of this process while it lives: `id`, `root_id`, `parent_id`, `kind`, `name`, `run_name`, `tags`,
     `state`, `attempt` (1..), after its end `error` (as recorded, or None), and `dropped` (log lines left out).
-    `thread` is the identity of a root run's thread. `partial` is what `print(..., end="")` has said of a line that is not complete.
+    `thread` is the identity of a root run's thread. `partial` is what `print(..., end="")` has said of a line that
+    is not complete.
     `inherited`: this is a forked child, and the run is its parent's."""
 
     # Class attributes, not slots: a step that needs none of these does not pay for setting them.
@@ -112,7 +113,8 @@ class ActiveRun:
 
         self.state = "RETRYING"
         emit(
-            f'{{"event":"retry","run":"{self.id}","at":{time_ns() // 1000}e-6,"attempt":{self.attempt},"delay":{delay:.6f}'
+            f'{{"event":"retry","run":"{self.id}","at":{time_ns() // 1000}e-6,"attempt":{self.attempt}'
+            f',"delay":{delay:.6f}'
             f',"reason":{dumps(reason and clean(reason)[:1000])},"error":{dumps(error)}'
         )
 

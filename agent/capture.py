@@ -82,7 +82,9 @@ def get_run_logger(name: str = "holter.run") -> logging.Logger:
     if not any(isinstance(handler, _handler_class()) for handler in logger.handlers):
         logger.addHandler(_handler_class()())
         logger.setLevel(logging.DEBUG)
-        logger.propagate = False  # the handler passes records on, but only those that the root's level lets through
+        logger.propagate = (
+            False  # the handler passes records on, but only those that the root's level lets through
+        )
     return logger
 
 
@@ -90,7 +92,9 @@ def has_run_handler(name: str) -> bool:
     """Whether the logger of this name came from `get_run_logger`, so that its records are kept already."""
     import logging
 
-    return _RunHandler is not None and any(isinstance(h, _RunHandler) for h in logging.getLogger(name).handlers)
+    return _RunHandler is not None and any(
+        isinstance(h, _RunHandler) for h in logging.getLogger(name).handlers
+    )
 
 
 def _handler_class() -> type[logging.Handler]:

@@ -55,7 +55,7 @@ def artifact(
     description: str | None = None,
 ) -> None:
     """Attach something to look at to the current run: exactly one of `markdown` (text), `table` (list of dicts or of
-    lists), `link` (URL) or `image` (path of a PNG, JPEG, GIF, SVG or WebP file, copied into HOLTER_HOME, at most 10 MB).
+    lists), `link` (URL) or `image` (path of a PNG, JPEG, GIF, SVG or WebP file, kept in HOLTER_HOME, at most 10 MB).
 
     A later artifact of the same key replaces the earlier one. Does nothing outside a run. Raises TypeError unless
     exactly one kind is given, OSError where the image cannot be read, ValueError where it is too large.

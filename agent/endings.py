@@ -28,7 +28,9 @@ def ending_of(error: BaseException) -> Ending:
     """
     if isinstance(error, SystemExit):
         code: object = error.code
-        if code is None or (isinstance(code, int) and code == 0):  # to Python 0.0 is a text to print, and status 1
+        if code is None or (
+            isinstance(code, int) and code == 0
+        ):  # to Python 0.0 is a text to print, and status 1
             return Ending("COMPLETED", "exit(0)", 0)
         if isinstance(code, int):
             return Ending("FAILED", f"exit({code!r})", code & 0xFF)
@@ -40,5 +42,7 @@ def ending_of(error: BaseException) -> Ending:
     asyncio_errors = sys.modules.get("asyncio.exceptions")
     if asyncio_errors is not None and isinstance(error, asyncio_errors.CancelledError):
         return Ending("CANCELLED", "cancelled")
-    first_line = str(error).strip().partition("\n")[0]  # whole: cut before it is cleaned, half a secret would stay
+    first_line = (
+        str(error).strip().partition("\n")[0]
+    )  # whole: cut before it is cleaned, half a secret would stay
     return Ending("FAILED", f"{type(error).__name__}: {first_line}".rstrip(": "))

@@ -47,7 +47,9 @@ def begin(spec: Spec, args: Args, kwargs: Kwargs, outer: ActiveRun | None) -> Ac
 
 @harmless
 def _start(spec: Spec, run: ActiveRun, args: Args, kwargs: Kwargs) -> None:
-    parameters = spec.parameters(args, kwargs)  # first: from here on it is known which of the values are secret
+    parameters = spec.parameters(
+        args, kwargs
+    )  # first: from here on it is known which of the values are secret
     extras = "" if spec.plain and not _tags.get() else _extras(spec, run, args, kwargs)
     record_start(run, spec.head, parameters, extras)
 
@@ -121,7 +123,9 @@ def end_badly(spec: Spec, run: ActiveRun, error: BaseException) -> None:
     if isinstance(error, Skipped):
         return run.end("SKIPPED", reason=str(error))
     _end(run, error)
-    run.end("FAILED", reason=type(error).__name__)  # says nothing, unless the exception could not be described
+    run.end(
+        "FAILED", reason=type(error).__name__
+    )  # says nothing, unless the exception could not be described
     hook = {"COMPLETED": "on_completion", "CANCELLED": "on_cancellation"}.get(run.state, "on_failure")
     call_hooks(spec, hook, run)
 
@@ -135,7 +139,13 @@ def _end(run: ActiveRun, error: BaseException) -> None:
         run.end("COMPLETED", reason=ending.reason, exit_code=0)
     else:
         details = error_of(error) if ending.state == "FAILED" and ending.exit_code is None else None
-        run.end(ending.state, error=details, reason=ending.reason, exit_code=ending.exit_code, signal=ending.signal)
+        run.end(
+            ending.state,
+            error=details,
+            reason=ending.reason,
+            exit_code=ending.exit_code,
+            signal=ending.signal,
+        )
 
 
 def call_hooks(spec: Spec, name: str, run: ActiveRun) -> None:

@@ -10,7 +10,9 @@ from zlib import crc32
 from .secrets import clean, quote
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
-TRACEBACK_LIMIT = 20_000  # bytes as JSON, where a sign takes up to twelve; the middle of a longer one is left out
+TRACEBACK_LIMIT = (
+    20_000  # bytes as JSON, where a sign takes up to twelve; the middle of a longer one is left out
+)
 MESSAGE_LIMIT = 8_000
 
 
@@ -23,7 +25,11 @@ def describe(error: BaseException) -> dict[str, Any]:
     shown = traceback.TracebackException.from_exception(error)
     _leave_us_out(shown)
     kind = type(error)
-    name = kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
+    name = (
+        kind.__qualname__
+        if kind.__module__ in ("builtins", "__main__")
+        else f"{kind.__module__}.{kind.__qualname__}"
+    )
     return {
         "type": name,
         "message": _within(clean(str(error)), MESSAGE_LIMIT),

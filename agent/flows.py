@@ -106,10 +106,14 @@ def _decorate(kind: str, fn: Any, options: Any) -> Any:
     if isinstance(fn, staticmethod | classmethod):
         return type(fn)(_decorate(kind, fn.__func__, options))
     if not callable(fn):
-        raise TypeError(f"@{kind} goes on a function, not on {fn!r} (options are keywords: @{kind}(name=...))")
+        raise TypeError(
+            f"@{kind} goes on a function, not on {fn!r} (options are keywords: @{kind}(name=...))"
+        )
     spec = Spec(kind, fn, options)
     call = wraps(fn)(DRIVERS[spec.shape](spec))
-    if not hasattr(fn, "__name__"):  # a partial or a callable object: what a function must have comes from inside it
+    if not hasattr(
+        fn, "__name__"
+    ):  # a partial or a callable object: what a function must have comes from inside it
         inner = innermost(fn)
         call.__name__ = call.__qualname__ = name_of(fn)
         call.__module__, call.__annotations__ = inner.__module__, getattr(inner, "__annotations__", {})

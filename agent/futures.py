@@ -10,7 +10,9 @@ from threading import Lock
 from typing import Any
 
 _depth: ContextVar[int] = ContextVar("holter_depth", default=0)
-_pools: list[ThreadPoolExecutor] = []  # by depth: who submits from inside a pool and waits must not hold a place in it
+_pools: list[
+    ThreadPoolExecutor
+] = []  # by depth: who submits from inside a pool and waits must not hold a place in it
 
 
 def submit(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Future[Any]:
@@ -25,7 +27,9 @@ def submit(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Future[Any]:
     return _pool(depth).submit(context.run, _resolved, call, args, kwargs)
 
 
-def map_rows(call: Callable[..., Any], columns: tuple[Iterable[Any], ...], constants: dict[str, Any]) -> list[Future[Any]]:
+def map_rows(
+    call: Callable[..., Any], columns: tuple[Iterable[Any], ...], constants: dict[str, Any]
+) -> list[Future[Any]]:
     """Submit one call for each row. Raises ValueError where the columns differ in length."""
     return [submit(call, *row, **constants) for row in zip(*columns, strict=True)]
 

@@ -37,7 +37,9 @@ def start_ticks(pid: int) -> int:
     """When `pid` started, in clock ticks since boot; 0 if there is no such process, it is a zombie, or no /proc."""
     stat = _read(f"/proc/{pid}/stat")
     fields = stat[stat.rfind(")") + 2 :].split()  # the command may contain spaces and parentheses
-    if len(fields) <= 19 or (fields[0] in "ZX" and int(fields[17]) <= 1):  # a zombie with threads lives on in them
+    if len(fields) <= 19 or (
+        fields[0] in "ZX" and int(fields[17]) <= 1
+    ):  # a zombie with threads lives on in them
         return 0
     return int(fields[19])
 

@@ -109,7 +109,10 @@ def error_of(error: BaseException) -> dict[str, Any]:
         from .failure import describe
 
         return describe(error)
-    except (MemoryError, ImportError):  # what failed holds all the memory, and there is none left to say where it did
+    except (
+        MemoryError,
+        ImportError,
+    ):  # what failed holds all the memory, and there is none left to say where it did
         return {"type": type(error).__qualname__, "message": "", "traceback": "", "fingerprint": ""}
 
 
@@ -131,7 +134,9 @@ def _at_exit() -> None:
         fine = all(b'"state":"COMPLETED"' in line for line in lost)
         os.fchmod(process.journal.fd, EXITED_LOSING_SUCCESS if fine else EXITED_LOSING)
     shipper = process.shipper
-    process.forget(process.prefix)  # what still happens, in daemon threads and later exit functions, gets a new journal
+    process.forget(
+        process.prefix
+    )  # what still happens, in daemon threads and later exit functions, gets a new journal
     if shipper is not None:
         shipper.finish()
     if getattr(sys, "last_type", None) is KeyboardInterrupt and not hasattr(sys, "ps1"):

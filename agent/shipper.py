@@ -35,7 +35,9 @@ BATCH = 256 * 1024  # bytes: about a thousand events, some 20 ms of work
 REST = 19  # times the time that a batch took
 EXIT_SECONDS = 1.0
 ROTATE_AT = 32 * 2**20  # bytes: a journal that is all shipped and this large is replaced
-CAP = 256 * 2**20  # bytes waiting to be shipped: past it log lines are dropped (and counted), state events never
+CAP = (
+    256 * 2**20
+)  # bytes waiting to be shipped: past it log lines are dropped (and counted), state events never
 IN_FLIGHT = 0.02  # seconds for a write into the old file that had begun before the journal was replaced
 RETRY_AT_MOST = 30.0  # seconds between tries while the store is away
 
@@ -60,7 +62,13 @@ def _store_step(step: Callable[P, R]) -> Callable[P, R | None]:
 class Shipper:
     """Ships one process's journal. `carry` gives the open runs when the journal is replaced by a new file."""
 
-    def __init__(self, journal: Journal, heartbeat: float, open_store: Callable[[], Backend], carry: Callable[[], list[str]]) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        heartbeat: float,
+        open_store: Callable[[], Backend],
+        carry: Callable[[], list[str]],
+    ) -> None:
         self.journal = journal
         self.heartbeat = heartbeat
         self.behind = False  # more than CAP bytes wait: recorder drops log lines
@@ -149,7 +157,9 @@ class Shipper:
         self.behind = size - self._offset > CAP
         if size > ROTATE_AT and size == self._offset and not self._closing:
             self._rotate()
-        return self._offset < self.journal.size()  # it may have grown meanwhile, and this may be the last look
+        return (
+            self._offset < self.journal.size()
+        )  # it may have grown meanwhile, and this may be the last look
 
     def _rotate(self) -> None:
         """Go on in a new file. The old one says that its open runs are carried over, so that whoever adopts it after a
@@ -165,14 +175,16 @@ class Shipper:
         os.close(fd)
 
     def _settle(self, arrived: bool) -> None:
-        """Nothing more can be done: the store is closed, the waiting exit released; a journal that arrived whole goes."""
+        """The store is closed and the waiting exit released; a journal that arrived whole goes."""
         self._let_go(arrived)
         self._done.release()
 
     @_store_step
     def _let_go(self, arrived: bool) -> None:
         if arrived and not self._stopped and self._offset == self.journal.size():
-            os.unlink(self.journal.path)  # not closed: a thread may be just about to write, and numbers are used again
+            os.unlink(
+                self.journal.path
+            )  # not closed: a thread may be just about to write, and numbers are used again
             while self._ship():  # what such a thread wrote at the last moment
                 continue
         if self._store is not None:

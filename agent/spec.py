@@ -52,7 +52,12 @@ if TYPE_CHECKING:
         on_busy: str
 
 
-_COROUTINE, _GENERATOR, _ASYNC_GENERATOR, _STARRED = 0x80, 0x20, 0x200, 0x04  # code flags, as `inspect` reads them
+_COROUTINE, _GENERATOR, _ASYNC_GENERATOR, _STARRED = (
+    0x80,
+    0x20,
+    0x200,
+    0x04,
+)  # code flags, as `inspect` reads them
 PARAMETERS_LIMIT = 24_000  # characters of all parameters of a call; what is beyond is left out
 _HOOKS = ("on_running", "on_completion", "on_failure", "on_cancellation")
 _DURATIONS = ("grace", "max_duration", "min_duration", "stall_after")
@@ -155,7 +160,9 @@ class Spec:
     def _check(self) -> dict[str, Any]:
         """The expectations, durations in seconds. They are judged by the watchdog, never by the job itself."""
         given: dict[str, Any] = {key: value for key, value in self.options.items() if value is not None}
-        check: dict[str, Any] = {key: given[key] for key in ("schedule", "timezone", "timeout_seconds") if key in given}
+        check: dict[str, Any] = {
+            key: given[key] for key in ("schedule", "timezone", "timeout_seconds") if key in given
+        }
         durations = [key for key in _DURATIONS if key in given]
         if durations or "schedule" in given:
             from ..backends.schedule import check_syntax, parse_duration
@@ -177,7 +184,8 @@ class Spec:
         known = self._known if self._known is not None else self._get_to_know()
         before = secrets.taught
         shown = [
-            prefix + (hide(secret, value) if secret else preview(value)) for (prefix, secret), value in zip(known, args)
+            prefix + (hide(secret, value) if secret else preview(value))
+            for (prefix, secret), value in zip(known, args)
         ]
         if self._defaults:
             given = self.names[: len(args)]
@@ -186,7 +194,9 @@ class Spec:
             shown += [pair(name, value) for name, value in kwargs.items()]
         if len(args) > len(known):
             shown.append(pair(self._rest, args[len(known) :]))
-        if secrets.taught != before and not again:  # one of them is secret, and may be a part of those before it
+        if (
+            secrets.taught != before and not again
+        ):  # one of them is secret, and may be a part of those before it
             return self.parameters(args, kwargs, again=True)
         if self.names and self.names[0] in ("self", "cls") and args:
             del shown[0]
@@ -278,7 +288,9 @@ def _refuse_unknown(kind: str, options: Options) -> None:
             from difflib import get_close_matches
 
             near = get_close_matches(name, sorted(_KNOWN - {other}), n=1)
-            raise TypeError(f"{kind}() has no option {name!r}" + (f" (did you mean {near[0]}?)" if near else ""))
+            raise TypeError(
+                f"{kind}() has no option {name!r}" + (f" (did you mean {near[0]}?)" if near else "")
+            )
 
 
 def _cut(shown: list[str]) -> str:

@@ -148,7 +148,7 @@ def _emit_in_turn(line: bytes, keep: bool) -> None:
 
 
 def _smaller(line: bytes) -> bytes:
-    """An event that is too large for a line, without its largest fields: half of it is better than a run without end."""
+    """A too large event without its largest fields: half of it is better than a run without end."""
     from json import dumps, loads
 
     from ..backends.lines import encode
@@ -180,10 +180,14 @@ def _open() -> Journal | None:
     secrets.use_patterns(settings.redact)
     try:
         os.makedirs(settings.home, mode=0o700, exist_ok=True)
-        journal = Journal(f"{settings.home}/journals", header(settings.project, settings.backend, settings.heartbeat))
+        journal = Journal(
+            f"{settings.home}/journals", header(settings.project, settings.backend, settings.heartbeat)
+        )
     except OSError as error:
         process.off = True
-        complain(f"not recording, cannot write to {settings.home}: {error.strerror} (set HOLTER_HOME to a writable folder)")
+        complain(
+            f"not recording, cannot write to {settings.home}: {error.strerror} (set HOLTER_HOME to a writable folder)"
+        )
         return None
     process.shipper = Shipper(journal, settings.heartbeat, _open_store, lambda: list(process.runs))
     try:

@@ -164,7 +164,9 @@ def _tries(doc: Json, end: Json) -> list[Json]:
 
 
 def _times_as_text(item: Json) -> Json:
-    return {key: rfc3339(value) if key == "at" or key.endswith("_at") else value for key, value in item.items()}
+    return {
+        key: rfc3339(value) if key == "at" or key.endswith("_at") else value for key, value in item.items()
+    }
 
 
 @frozen

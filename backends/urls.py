@@ -56,7 +56,9 @@ def redacted(url: str) -> str:
     import re
 
     url = re.sub(r"(://[^/@:\s]*):[^/@\s]*@", r"\1:***@", url)
-    return re.sub(r"([?&][^=&\s]*(?:token|secret|password|key)[^=&\s]*)=[^&\s]*", r"\1=***", url, flags=re.IGNORECASE)
+    return re.sub(
+        r"([?&][^=&\s]*(?:token|secret|password|key)[^=&\s]*)=[^&\s]*", r"\1=***", url, flags=re.IGNORECASE
+    )
 
 
 def _from_entry_points(scheme: str, url: str) -> str:

@@ -1,4 +1,4 @@
-"""`python -m bench [--json FILE] [--quick] [--no-peers]`: what Holter costs, beside the floor and the peers, in one run.
+"""`python -m bench [--json FILE] [--quick] [--no-peers]`: what Holter costs, beside the floor and the peers.
 
 Whole scripts are timed in a fresh environment with nothing but Holter's wheel; peers in the one that runs this
 (`pip install -e '.[bench]'`). Takes about four minutes with all peers, one without.
@@ -94,7 +94,11 @@ def prefect_scripts(folder: str) -> Figures:
     """The peer that Holter's scripts come from: import, and hello world with its embedded server on a migrated home."""
     if "prefect" not in peers.installed():
         return {}
-    environ = {**environment(f"{folder}/x"), "PREFECT_HOME": f"{folder}/prefect", "PREFECT_LOGGING_LEVEL": "ERROR"}
+    environ = {
+        **environment(f"{folder}/x"),
+        "PREFECT_HOME": f"{folder}/prefect",
+        "PREFECT_LOGGING_LEVEL": "ERROR",
+    }
     argv = [sys.executable, str(HERE / "hello_prefect.py")]
     once(argv, environ)  # the first run of a home migrates its database, and is not counted
     return {
@@ -116,7 +120,12 @@ def child(module: str, home: str, python: str, *arguments: str) -> Figures:
     folder = HERE.parent if python == sys.executable else HERE.parent / "bench"
     environ["PYTHONPATH"] = str(HERE.parent) if python == sys.executable else _only_bench(home)
     out = subprocess.run(
-        [python, "-m", module, *arguments], env=environ, cwd=folder, capture_output=True, text=True, check=False
+        [python, "-m", module, *arguments],
+        env=environ,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if out.returncode or not out.stdout.strip():
         sys.stderr.write(f"{module} {' '.join(arguments)} failed: {out.stderr.strip()[-300:]}\n")
@@ -142,7 +151,10 @@ def environment(home: str) -> dict[str, str]:
 def show(figures: Figures) -> None:
     console = Console(width=100)
     console.print(figures["machine"], highlight=False)
-    for title, groups in (("milliseconds", ["milliseconds"]), ("microseconds per call", ["microseconds", "peers"])):
+    for title, groups in (
+        ("milliseconds", ["milliseconds"]),
+        ("microseconds per call", ["microseconds", "peers"]),
+    ):
         table = Table(title=title, title_justify="left")
         table.add_column("what")
         for name in ("median", "p95"):

@@ -1,4 +1,4 @@
-"""What one call costs inside a warm process, beside the floor and a log line. Child of `python -m bench`; prints JSON."""
+"""What one call costs in a warm process, beside the floor and a log line. Child of `python -m bench`; prints JSON."""
 
 from __future__ import annotations
 

@@ -85,7 +85,13 @@ def mlflow(folder: str) -> Iterator[Calls]:
 def dbos(folder: str) -> Iterator[Calls]:
     from dbos import DBOS
 
-    DBOS(config={"name": "bench", "system_database_url": f"sqlite:///{folder}/dbos.sqlite", "run_admin_server": False})
+    DBOS(
+        config={
+            "name": "bench",
+            "system_database_url": f"sqlite:///{folder}/dbos.sqlite",
+            "run_admin_server": False,
+        }
+    )
 
     @DBOS.step()
     def step(number: int) -> None:
@@ -139,7 +145,10 @@ def installed() -> list[str]:
 
 def main(name: str) -> None:
     logging.disable(logging.WARNING)
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, globals()[name](folder) as candidates:
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        globals()[name](folder) as candidates,
+    ):
         if candidates:
             rounds, number = (10, 20) if name in SLOW else (40, 250)
             print(json.dumps(calls(candidates, rounds=rounds, number=number)))

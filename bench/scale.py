@@ -38,7 +38,7 @@ def micros(act: Any, number: int) -> float:
 
 @flow
 def long_flow() -> dict[str, float]:
-    """Microseconds per call of the first and the last 10,000, and how the peak of memory grew from the one to the other."""
+    """Microseconds per call of the first and the last 10,000, and how the peak of memory grew meanwhile."""
     slices, peaks = [], []
     for _ in range(TASKS // SLICE):
         slices.append(micros(lambda: [step(n) for n in range(SLICE)], SLICE))
@@ -103,7 +103,10 @@ def main() -> None:
     figures: dict[str, Any] = {"tasks in one flow": long_flow()}
     figures["one thread"] = round(statistics.median(one_thread() for _ in range(3)), 2)
     figures["eight threads"] = round(statistics.median(threads() for _ in range(3)), 2)
-    for name, run in (("awaited in turn", awaited), ("1,000 gathered", gathered)):  # beyond what asyncio itself costs
+    for name, run in (
+        ("awaited in turn", awaited),
+        ("1,000 gathered", gathered),
+    ):  # beyond what asyncio itself costs
         figures[name] = round(
             statistics.median(asyncio.run(run(astep)) - asyncio.run(run(bare)) for _ in range(5)), 2
         )

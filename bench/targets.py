@@ -40,15 +40,27 @@ def lines(figures: dict[str, Any]) -> Iterator[Line]:
     yield Line("import holter over bare Python", minus(ms("import holter, flow and task"), bare), 25, "ms")
     yield Line(
         "the same / import prefect over bare Python",
-        ratio(minus(ms("import holter, flow and task"), bare), minus(ms("import prefect"), ms("bare, beside peers"))),
+        ratio(
+            minus(ms("import holter, flow and task"), bare),
+            minus(ms("import prefect"), ms("bare, beside peers")),
+        ),
         1 / 30,
     )
     yield Line("hello world / bare interpreter", ratio(ms("hello-world script"), bare), 4)
-    yield Line("hello world / Prefect's", ratio(ms("hello-world script"), ms("hello world, Prefect")), 1 / 100)
     yield Line(
-        "hello world with 50 lines of YAML / without", ratio(ms("hello world, 50 lines of YAML"), ms("hello-world script")), 1.5
+        "hello world / Prefect's", ratio(ms("hello-world script"), ms("hello world, Prefect")), 1 / 100
     )
-    yield Line("memory added by the same script", minus(figures["peak_mb"]["hello"], figures["peak_mb"]["bare"]), 15, "MB")
+    yield Line(
+        "hello world with 50 lines of YAML / without",
+        ratio(ms("hello world, 50 lines of YAML"), ms("hello-world script")),
+        1.5,
+    )
+    yield Line(
+        "memory added by the same script",
+        minus(figures["peak_mb"]["hello"], figures["peak_mb"]["bare"]),
+        15,
+        "MB",
+    )
     yield Line("packages of a core install", figures["install"]["packages"], 20, "")
     yield Line("size of a core install", figures["install"]["megabytes"], 25, "MB")
     scale = figures["scale"]
@@ -56,7 +68,11 @@ def lines(figures: dict[str, Any]) -> Iterator[Line]:
     yield Line("100,000 tasks: last 10,000 / first 10,000", ratio(slices["last"], slices["first"]), 1.2)
     yield Line("100,000 tasks: peak memory added, first to last", slices["peak_growth_mb"], 5, "MB")
     yield Line("eight threads / one thread, per call", ratio(scale["eight threads"], scale["one thread"]), 2)
-    yield Line("1,000 gathered / awaited in turn, per call", ratio(scale["1,000 gathered"], scale["awaited in turn"]), 2)
+    yield Line(
+        "1,000 gathered / awaited in turn, per call",
+        ratio(scale["1,000 gathered"], scale["awaited in turn"]),
+        2,
+    )
     yield Line("holter --help", ms("holter --help"), 250, "ms")
     yield Line("holter runs on a small store", ms("holter runs"), 250, "ms")
 

@@ -12,7 +12,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 
-def calls(candidates: Mapping[str, Callable[[], object]], *, rounds: int = 40, number: int = 250) -> dict[str, dict[str, float]]:
+def calls(
+    candidates: Mapping[str, Callable[[], object]], *, rounds: int = 40, number: int = 250
+) -> dict[str, dict[str, float]]:
     """Microseconds per call of each candidate: median and p95 over `rounds` rounds of `number` calls, taken in turn."""
     taken: dict[str, list[float]] = {name: [] for name in candidates}
     for act in candidates.values():
@@ -26,7 +28,9 @@ def calls(candidates: Mapping[str, Callable[[], object]], *, rounds: int = 40, n
     return {name: spread(values) for name, values in taken.items()}
 
 
-def scripts(candidates: Mapping[str, Sequence[str]], env: Mapping[str, str], *, rounds: int = 15) -> dict[str, dict[str, float]]:
+def scripts(
+    candidates: Mapping[str, Sequence[str]], env: Mapping[str, str], *, rounds: int = 15
+) -> dict[str, dict[str, float]]:
     """Wall milliseconds of whole processes, candidates in turn; the first round is a warm-up."""
     taken: dict[str, list[float]] = {name: [] for name in candidates}
     for turn in range(rounds + 1):

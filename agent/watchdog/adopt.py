@@ -70,7 +70,9 @@ def catch_up(
     except FileNotFoundError:
         return Adopted()
     offsets = {process.journal: process.offset for process in backend.processes()} if names else {}
-    sweep = _Sweep(backend, clock, offsets, None if before is None else {each.journal: each.size for each in before})
+    sweep = _Sweep(
+        backend, clock, offsets, None if before is None else {each.journal: each.size for each in before}
+    )
     for name in names:
         if name.startswith("."):
             _sweep_draft(f"{folder}/{name}")
@@ -161,13 +163,17 @@ def header_at(path: str) -> Header | None:
 def _is_dead(fd: int, header: Header) -> bool:
     """Whether the process is gone; then this descriptor holds a lock that keeps every other adopter away."""
     try:
-        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the lock of adopters, another kind than the process's own
+        fcntl.lockf(
+            fd, fcntl.LOCK_EX | fcntl.LOCK_NB
+        )  # the lock of adopters, another kind than the process's own
     except BlockingIOError:
         return False
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return identity.alive(header) is False  # a child that C code forked holds on to a copy of its parent's lock
+        return (
+            identity.alive(header) is False
+        )  # a child that C code forked holds on to a copy of its parent's lock
     if identity.alive(header) and not _closed(fd):
         fcntl.flock(fd, fcntl.LOCK_UN)  # it replaced its program, or is just about to close: ask again later
         return False
@@ -202,7 +208,9 @@ def _verdicts(fd: int, header: Header, clock: Clock) -> list[bytes]:
     now = clock.wall()
     beat = header.get("heartbeat")
     fresh = now - last_at <= 2 * (beat if isinstance(beat, int | float) else 5.0)
-    at = now if fresh and not identity.rebooted(header) else last_at  # long dead: it ended when it fell silent
+    at = (
+        now if fresh and not identity.rebooted(header) else last_at
+    )  # long dead: it ended when it fell silent
     return [
         encode({"event": "judge", "run": run, "at": at, "state": state, "by": "proof", "reason": reason})
         for run in reversed(open_runs)
@@ -236,10 +244,16 @@ def _what_happened(fd: int, header: Header) -> tuple[str, str]:
     if mode == EXITED_LOSING_SUCCESS:
         return "COMPLETED", "its process exited in order, but the disk was full and took no ending"
     if mode == EXITED_LOSING:
-        return "FAILED", "its process exited in order, but the disk was full and took no ending (not all succeeded)"
+        return (
+            "FAILED",
+            "its process exited in order, but the disk was full and took no ending (not all succeeded)",
+        )
     if identity.rebooted(header):
         return "CRASHED", "host restarted"
-    return "CRASHED", f"its process (pid {header.get('pid')}) is gone without a word: killed, out of memory, or os._exit"
+    return (
+        "CRASHED",
+        f"its process (pid {header.get('pid')}) is gone without a word: killed, out of memory, or os._exit",
+    )
 
 
 def _sweep_draft(path: str) -> None:

@@ -1,8 +1,8 @@
 """`holter watch`: a dull loop over steps that each do one unit of work.
 
-Two loops that meet only in the store: the detecting one adopts dead journals and reconciles conditions, the alerting one
-turns transitions into alerts and delivers them. A channel that hangs cannot delay a verdict. A step that fails is
-logged, backed off and tried again; it cannot stop the others, and it cannot crash-loop the daemon.
+Two loops that meet only in the store: the detecting one adopts dead journals and reconciles conditions, the
+alerting one turns transitions into alerts and delivers them. A channel that hangs cannot delay a verdict. A step that
+fails is logged, backed off and tried again; it cannot stop the others, and it cannot crash-loop the daemon.
 """
 
 from __future__ import annotations
@@ -115,7 +115,11 @@ class Watchdog:
             self._judge.close()
         if self._backend is not None:
             pulse.beat(
-                self._backend, self.clock.wall(), started_at=self.started_at, once=self.once, stopped=not self.once
+                self._backend,
+                self.clock.wall(),
+                started_at=self.started_at,
+                once=self.once,
+                stopped=not self.once,
             )
             self._backend.close()
 
@@ -223,7 +227,9 @@ def watch(settings: Settings, *, once: bool = False) -> int:
     Raises AlreadyWatching where another watchdog of this home runs (`once`: does nothing then, and returns 0).
     """
     logger.remove()
-    logger.add(sys.stderr, format="{time:YYYY-MM-DD HH:mm:ss} {level: <7} {message}", level="INFO", diagnose=False)
+    logger.add(
+        sys.stderr, format="{time:YYYY-MM-DD HH:mm:ss} {level: <7} {message}", level="INFO", diagnose=False
+    )
     logger.enable("holter")
     os.makedirs(settings.home, mode=0o700, exist_ok=True)
     lock = FileLock(f"{settings.home}/watchdog.lock", fallback_to_soft=False, thread_local=False)
@@ -233,7 +239,8 @@ def watch(settings: Settings, *, once: bool = False) -> int:
         if once:
             return 0
         raise AlreadyWatching(
-            f"a watchdog of {settings.home} is running already", hint="`holter doctor` shows it; one is enough"
+            f"a watchdog of {settings.home} is running already",
+            hint="`holter doctor` shows it; one is enough",
         ) from None
     try:
         return _once(settings) if once else _loop(settings)

@@ -34,8 +34,12 @@ class Judge:
 
     def condition(self, run_id: str, name: str, on: bool, reason: str = "") -> None:
         """The live run has, or no longer has, a condition."""
-        self._at = at = max(self._clock.wall(), self._at + 1e-6)  # the later word counts, also after a step of the clock
-        self._write({"event": "judge", "run": run_id, "at": at, "condition": name, "on": on, "reason": reason})
+        self._at = at = max(
+            self._clock.wall(), self._at + 1e-6
+        )  # the later word counts, also after a step of the clock
+        self._write(
+            {"event": "judge", "run": run_id, "at": at, "condition": name, "on": on, "reason": reason}
+        )
 
     def ship(self) -> None:
         """Send what was said. Raises StorageError; what could not be sent goes out with the next call."""

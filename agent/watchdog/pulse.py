@@ -14,7 +14,9 @@ EVERY = 10.0  # seconds between pulses of a running watchdog
 AFTER_ONCE = 900.0  # seconds for which a single pass (`watch --once` from cron) counts as watching
 
 
-def beat(backend: Backend, now: float, *, started_at: float, once: bool = False, stopped: bool = False) -> None:
+def beat(
+    backend: Backend, now: float, *, started_at: float, once: bool = False, stopped: bool = False
+) -> None:
     """Write this host's pulse. Losing the race to another watchdog of the host is fine: then that one is alive."""
     held = backend.get(KIND, identity.host())
     value = {
@@ -30,7 +32,9 @@ def beat(backend: Backend, now: float, *, started_at: float, once: bool = False,
 
 def latest(backend: Backend) -> dict[str, Any] | None:
     """The newest pulse of any host, or None if no watchdog ever ran on this store."""
-    return max((document.value for _, document in backend.list(KIND)), key=lambda pulse: pulse["at"], default=None)
+    return max(
+        (document.value for _, document in backend.list(KIND)), key=lambda pulse: pulse["at"], default=None
+    )
 
 
 def warning(backend: Backend, now: float) -> str | None:

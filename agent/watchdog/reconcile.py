@@ -1,7 +1,7 @@
 """Conditions of live runs: what should be, computed from the record and the clock, against what the store says.
 
-* `unresponsive`: the process lives (its lock is held) but its journal has not grown for three heartbeats: stopped, swapped
-  out, or C code that holds the GIL. Judged on this watchdog's own monotonic clock, from the moment it first looked.
+* `unresponsive`: the process lives (its lock is held) but its journal has not grown for three heartbeats: stopped,
+  swapped out, or C code that holds the GIL. Judged on this watchdog's own monotonic clock, from when it first looked.
 * `overdue`: runs longer than its `max_duration`.
 * `stalled`: nothing has come from the run or its descendants for `stall_after`.
 
@@ -30,7 +30,7 @@ JUDGED = ("overdue", "stalled", "unresponsive")
 
 @define
 class Sightings:
-    """When each journal was last seen to grow, on our own monotonic clock (seconds); and the clocks at the last pass."""
+    """When each journal was last seen to grow, on our own monotonic clock (seconds); the clocks at the last pass."""
 
     grown: dict[str, tuple[int, float]] = field(factory=dict)
     _wall: float | None = None
@@ -56,7 +56,14 @@ class Sightings:
         return abs((clock.wall() - self._wall) - slept) > JUMP or slept > 3 * JUMP
 
 
-def reconcile(backend: Backend, judge: Judge, live: list[Live], silence: dict[str, float], checks: dict[str, Any], clock: Clock) -> int:
+def reconcile(
+    backend: Backend,
+    judge: Judge,
+    live: list[Live],
+    silence: dict[str, float],
+    checks: dict[str, Any],
+    clock: Clock,
+) -> int:
     """Write every condition that is not as it should be; return how many were written.
 
     `checks` are the settings' expectations by job; they win over what the decorator declared.
@@ -66,7 +73,9 @@ def reconcile(backend: Backend, judge: Judge, live: list[Live], silence: dict[st
     written = 0
     now = clock.wall()
     for run in backend.runs(RunQuery(states=OPEN, limit=None)):
-        wanted = conditions_of(run, expectations(run, checks), now, mute, lambda run=run: last_activity(backend, run))
+        wanted = conditions_of(
+            run, expectations(run, checks), now, mute, lambda run=run: last_activity(backend, run)
+        )
         for name in JUDGED:
             if (name in wanted) != (name in run.conditions):
                 judge.condition(run.id, name, name in wanted, wanted.get(name, ""))
@@ -76,11 +85,15 @@ def reconcile(backend: Backend, judge: Judge, live: list[Live], silence: dict[st
     return written
 
 
-def conditions_of(run: Run, check: dict[str, Any], now: float, mute: dict[str, float], last_activity: Any) -> dict[str, str]:
-    """The conditions that a live run should have, each with its reason. `last_activity()` is asked only where needed."""
+def conditions_of(
+    run: Run, check: dict[str, Any], now: float, mute: dict[str, float], last_activity: Any
+) -> dict[str, str]:
+    """The conditions that a live run should have, each with its reason. `last_activity()` is asked where needed."""
     wanted: dict[str, str] = {}
     if run.journal in mute and (run.parent_id is None or run.kind != "task"):
-        wanted["unresponsive"] = f"its process lives but has not said a word for {format_duration(mute[run.journal])}"
+        wanted["unresponsive"] = (
+            f"its process lives but has not said a word for {format_duration(mute[run.journal])}"
+        )
     if run.started_at is None:
         return wanted
     longest = check.get("max_duration")

@@ -484,7 +484,10 @@ def test_only_what_is_named_is_tried_again(host: Host, on: str, script: str, tri
 
 
 def test_nothing_of_an_attempt_is_left_when_the_next_begins(host: Host) -> None:
-    script = "for pid in $(cat pids 2>/dev/null); do grep -q 'State:.[RSD]' /proc/$pid/status && echo two at a time; done; sleep 60 & echo $! >> pids; exit 1"
+    script = (
+        "for pid in $(cat pids 2>/dev/null); do grep -q 'State:.[RSD]' /proc/$pid/status && echo two at a time; done;"
+        " sleep 60 & echo $! >> pids; exit 1"
+    )
     done = host.holter("run", "--retries", "2", *sh(script))
     last = int((host.folder / "pids").read_text().split()[-1])
     os.kill(last, signal.SIGKILL)

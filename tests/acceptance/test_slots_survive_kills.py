@@ -66,7 +66,9 @@ class Audit:
         self.offset += end
         for line in data[:end].decode().splitlines():
             at, what, pid, *numbers = line.split()
-            self.note(int(at), what, int(pid), {int(number) for each in numbers for number in each.split(",")})
+            self.note(
+                int(at), what, int(pid), {int(number) for each in numbers for number in each.split(",")}
+            )
         return self
 
     def note(self, at: int, what: str, pid: int, numbers: set[int]) -> None:
@@ -202,7 +204,9 @@ with concurrency("database"):
 
 
 @pytest.mark.parametrize("kind", ["fork", "multiprocessing", "pool", "subprocess"])
-def test_a_slot_is_free_after_its_holder_was_killed_though_a_child_of_it_lives(kind: str, tmp_path: Path) -> None:
+def test_a_slot_is_free_after_its_holder_was_killed_though_a_child_of_it_lives(
+    kind: str, tmp_path: Path
+) -> None:
     command = [sys.executable, "-c", HOLDER, str(tmp_path), kind]
     holder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert holder.stdout
@@ -233,7 +237,10 @@ with concurrency("database"):
         sys.stdin.readline()
 """
     holder = subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", script, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert holder.stdout
     assert holder.stdout.readline() == "child gone\n"

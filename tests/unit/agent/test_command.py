@@ -141,7 +141,8 @@ def test_an_environment_file_has_comments_exports_and_quotes(tmp_path: Path) -> 
     path = tmp_path / "env"
     path.write_text(
         "# a comment\n\nPLAIN=one two\n  export EXPORTED= yes \n"
-        'SINGLE=\'a "b" # c \\n\'\nDOUBLE="a \'b\' # c \\"d\\" \\\\ \\n."  # said\nHASH=a#b # c\nEMPTY=\nAGAIN=1\nAGAIN=2\n'
+        'SINGLE=\'a "b" # c \\n\'\nDOUBLE="a \'b\' # c \\"d\\" \\\\ \\n."  # said'
+        "\nHASH=a#b # c\nEMPTY=\nAGAIN=1\nAGAIN=2\n"
         "URL=https://example.org/?a=b&c=$HOME\nCRLF=x\r\n"
     )
     assert read_env_file(str(path)) == {

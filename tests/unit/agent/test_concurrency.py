@@ -58,7 +58,9 @@ def held(home: str, limit: str) -> int:
 def test_slots_are_held_in_the_block_and_free_after_it(home: str) -> None:
     with concurrency("database", occupy=2) as mine:
         assert held(home, "database") == 2
-        assert [(slots.limit, slots.numbers, slots.occupy) for slots in mine.held] == [("database", (0, 1), 2)]
+        assert [(slots.limit, slots.numbers, slots.occupy) for slots in mine.held] == [
+            ("database", (0, 1), 2)
+        ]
         assert mine.scope == "host"
     assert held(home, "database") == 0
 
@@ -79,7 +81,10 @@ def test_several_limits_are_taken_together_and_each_once(home: str) -> None:
 def test_if_one_limit_cannot_be_had_the_others_are_given_back(home: str) -> None:
     gate = concurrency("gpu", occupy=2)
     in_thread(gate.__enter__).join(10)
-    with pytest.raises(SlotTimeout, match="limit 'gpu'"), concurrency(["database", "gpu"], timeout_seconds=0.05):
+    with (
+        pytest.raises(SlotTimeout, match="limit 'gpu'"),
+        concurrency(["database", "gpu"], timeout_seconds=0.05),
+    ):
         pytest.fail("was let in")
     assert held(home, "database") == 0
     gate.__exit__(None, None, None)
@@ -133,7 +138,10 @@ def test_strict_names_the_nearest_limit_and_what_to_write(home: str) -> None:
     with pytest.raises(UnknownLimit) as caught:
         concurrency("databse", strict=True).__enter__()
     assert caught.value.message == "no limit is named 'databse'"
-    assert caught.value.hint == f"did you mean 'database'? Or write `limits: {{databse: 1}}` into {home}/holter.yaml"
+    assert (
+        caught.value.hint
+        == f"did you mean 'database'? Or write `limits: {{databse: 1}}` into {home}/holter.yaml"
+    )
     with concurrency("database", strict=True):
         pass
 

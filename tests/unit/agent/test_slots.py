@@ -411,7 +411,9 @@ def test_who_fails_at_the_last_of_its_slots_gives_the_others_back(home: str) -> 
     last = os.open(slot_path(folder_of(home, "database"), 2), os.O_RDONLY)
     stop = threading.Event()
 
-    def come_and_go() -> None:  # so that it is often free when it is looked at, and not when it is to be locked
+    def come_and_go() -> (
+        None
+    ):  # so that it is often free when it is looked at, and not when it is to be locked
         while not stop.is_set():
             for how in (fcntl.LOCK_SH, fcntl.LOCK_UN):
                 fcntl.flock(last, how)
@@ -439,7 +441,9 @@ def test_folders_are_private_and_so_are_files(home: str) -> None:
     gate.release()
 
 
-@pytest.mark.parametrize("damage", ["empty", "random", "deep", "list", "types", "surrogate", "long", "future"])
+@pytest.mark.parametrize(
+    "damage", ["empty", "random", "deep", "list", "types", "surrogate", "long", "future"]
+)
 def test_whatever_is_written_into_its_file_a_held_slot_stays_held(damage: str, home: str) -> None:
     chance = random.Random(damage)
     wrong = {"pid": "1", "start_ticks": None, "since": float("nan"), "occupy": -1, "run_id": 7, "host": ["x"]}
@@ -473,7 +477,9 @@ def test_whatever_is_written_into_its_file_a_held_slot_stays_held(damage: str, h
 
 
 @pytest.mark.parametrize("kind", ["symlink", "dangling", "folder", "pipe"])
-def test_a_slot_that_is_not_a_plain_file_is_never_taken_and_the_error_says_which(kind: str, home: str) -> None:
+def test_a_slot_that_is_not_a_plain_file_is_never_taken_and_the_error_says_which(
+    kind: str, home: str
+) -> None:
     gate = take(Slots(home, "database"))
     path = Path(slot_path(folder_of(home, "database"), 0))
     path.rename(path.with_name("elsewhere"))  # swapped while it is held
@@ -516,7 +522,9 @@ def swap(path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("place", ["slots", "slots/database", "slots/database/queue"])
 @pytest.mark.parametrize("kind", ["symlink", "file"])
-def test_a_link_or_file_in_place_of_a_folder_is_refused(kind: str, place: str, home: str, tmp_path: Path) -> None:
+def test_a_link_or_file_in_place_of_a_folder_is_refused(
+    kind: str, place: str, home: str, tmp_path: Path
+) -> None:
     path = Path(home, place)
     path.parent.mkdir(parents=True)
     (tmp_path / "target").mkdir()
