@@ -121,7 +121,26 @@ def test_where_nothing_is_wrong_nothing_is_said_and_nothing_left(
         everything_is_there_once(store)
 
 
-@pytest.mark.parametrize("row", ROWS, ids=name_of)
+SELDOM = (
+    "raises OSError",
+    "is full",
+    "raises MemoryError",
+    "recurses",
+)  # elsewhere than in append: the same road
+
+
+def table() -> list[Any]:
+    return [
+        pytest.param(
+            row,
+            id=name_of(row),
+            marks=[pytest.mark.long] if row[0] != "append" and row[1] in SELDOM and not row[2] else [],
+        )
+        for row in ROWS
+    ]
+
+
+@pytest.mark.parametrize("row", table())
 def test_whatever_a_store_does_the_script_is_what_it_is_without(
     home: Any, installed: Path, plain: tuple[Any, float], row: tuple[str, str, dict[str, int]]
 ) -> None:
@@ -254,6 +273,8 @@ BREAKAGES = {
     "may not be touched any more": forbidden,
 }
 
+OFTEN = ("is locked", "is deleted", "is on a full disk")
+
 
 @pytest.fixture
 def place(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
@@ -283,12 +304,15 @@ def unprivileged() -> list[str]:
     return [tool, "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all", "--"]
 
 
-@pytest.mark.parametrize("healed", ["after its end", "while it lives"])
 @pytest.mark.parametrize(
-    ("name", "place"),
-    [(name, name == "is on a full disk") for name in BREAKAGES],
+    ("name", "place", "healed"),
+    [
+        pytest.param(name, name == "is on a full disk", healed, id=f"{name}, {healed}", marks=marks)
+        for healed in ("after its end", "while it lives")
+        for name in BREAKAGES
+        for marks in [[pytest.mark.long] if healed == "while it lives" and name not in OFTEN else []]
+    ],
     indirect=["place"],
-    ids=list(BREAKAGES),
 )
 @pytest.mark.parametrize("kind", STORES)
 def test_a_store_that_breaks_under_the_script_gets_everything_later(
