@@ -22,6 +22,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # The unit tests of the agent record in this very process, which has a second thread from then on; what forks
+    # comes before, since a child of several threads may find a lock held by one that it does not have.
+    items.sort(key=lambda item: "unit/agent" in item.path.as_posix())
     if config.getoption("--long"):
         return
     long = [item for item in items if item.get_closest_marker("long")]
