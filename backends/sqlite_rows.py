@@ -31,9 +31,7 @@ def put_runs(db: sqlite3.Connection, docs: Iterable[Json]) -> None:
     headers: dict[str | None, Json] = {}
     rows = []
     for doc in docs:
-        journal = doc.get(
-            "journal"
-        )  # whose host the run has: a verdict may come from the journal of another one
+        journal = doc.get("journal")  # its own: a verdict may have come from the journal of another host
         if journal not in headers:
             row = db.execute("SELECT record FROM journals WHERE journal=?", (journal,)).fetchone()
             headers[journal] = loads(row[0]).get("header", {}) if row else {}

@@ -598,6 +598,18 @@ def test_a_line_torn_by_a_copy_costs_no_line_after_it(
     assert sorted(run.id for run in store.runs(ALL)) == ["r1", "r1.b", "r2", "r3"]
 
 
+def test_a_journal_cannot_forge_a_commit(filled: FileBackend, folder: Path) -> None:
+    before = filled.runs(ALL)
+    transitions = [
+        {"seq": 99, "run_id": "r1", "at": 1, "from": None, "to": "X", "condition": None, "reason": None}
+    ]
+    forged = {"event": "commit", "run": "r1", "at": NOON, "journal": "j9", "from": 0, "to": 9, "bytes": 0}
+    filled.append("j4", 0, header("j4") + encode({**forged, "logs": [], "transitions": transitions}))
+    (folder / "index.db").unlink()
+    assert filled.runs(ALL) == before
+    assert len(filled.transitions(0)) == 4
+
+
 def test_stray_files_hurt_nobody(filled: FileBackend, folder: Path) -> None:
     before: list[Run] = filled.runs(ALL)
     (folder / "runs/undated/notes.jsonl").write_text("hello\n{}\n")
