@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -159,7 +160,9 @@ def ids(store: Backend, **query: Any) -> list[str]:
 
 def child(work: Callable[[], object]) -> int:
     """Fork a process that does `work` and exits 0, or 1 after an error, which it prints. Its pid."""
-    pid = os.fork()
+    with warnings.catch_warnings():  # other tests may have left threads, which a child does not use
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
     if pid == 0:
         code = 1
         try:

@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -94,7 +95,9 @@ def run_files(folder: Path) -> list[Path]:
 
 
 def in_child(work: Callable[[], object]) -> int:
-    pid = os.fork()
+    with warnings.catch_warnings():  # other tests may have left threads, which a child does not use
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
     if pid == 0:
         try:
             work()

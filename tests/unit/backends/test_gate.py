@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from holter.backends.gate import Gate
 
 
 def child(work: Callable[[], object]) -> int:
-    pid = os.fork()
+    with warnings.catch_warnings():  # other tests may have left threads, which a child does not use
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
     if pid == 0:
         try:
             work()
