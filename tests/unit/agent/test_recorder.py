@@ -262,7 +262,7 @@ def test_a_fork_that_python_does_not_know_of_does_not_keep_its_killed_parent_ali
         from holter import flow
         @flow
         def main():
-            pid = ctypes.CDLL(None).fork()
+            pid = ctypes.PyDLL(None).fork()  # the child must find the GIL in its own hands
             if pid == 0:
                 os.close(1), os.close(2), time.sleep(60)
                 os._exit(0)
