@@ -133,12 +133,11 @@ def _at_exit() -> None:
         lost = [line for line in process.waiting if line.startswith(b'{"event":"end"')]
         fine = all(b'"state":"COMPLETED"' in line for line in lost)
         os.fchmod(process.journal.fd, EXITED_LOSING_SUCCESS if fine else EXITED_LOSING)
-    shipper = process.shipper
-    process.forget(
-        process.prefix
-    )  # what still happens, in daemon threads and later exit functions, gets a new journal
+    shipper, unfinished = process.shipper, process.runs
+    # What still happens, in daemon threads and later exit functions, gets a new journal.
+    process.forget(process.prefix)
     if shipper is not None:
-        shipper.finish()
+        shipper.finish(unfinished)
     if getattr(sys, "last_type", None) is KeyboardInterrupt and not hasattr(sys, "ps1"):
         _interrupt_again()
 

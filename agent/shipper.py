@@ -77,9 +77,10 @@ class Shipper:
         self._store: Backend | None = None
         self._offset = 0
         self._beats = 0
-        self._wake, self._quiet, self._done = (_held_lock() for _ in range(3))
+        self._wake, self._done = _held_lock(), _held_lock()
         self._closing = False
         self._stopped = False
+        self._unfinished: dict[str, Any] = {}
         self.running = False
 
     def start(self) -> None:
@@ -93,23 +94,29 @@ class Shipper:
 
         if not _in_main_interpreter():
             return
-        _thread.start_new_thread(self._run, ())
+        self._join = _start_joinable(self._run)
         self.running = True
         _thread.start_new_thread(self._keep_beating, ())
 
-    def finish(self) -> None:
-        """Ship the rest in at most EXIT_SECONDS; the journal is removed if all of it arrived."""
+    def finish(self, unfinished: dict[str, Any]) -> None:
+        """Ship the rest in at most EXIT_SECONDS; the journal is removed if all of it arrived, unless a daemon thread has
+        just begun a run in it: `unfinished` gains that run, and with the journal stays the proof of how it ended."""
+        self._unfinished = unfinished
         self._closing = True
         if not self.running:
             return
-        self._quiet.release()
         self._wake.release()
-        self._done.acquire(timeout=EXIT_SECONDS)
+        if self._done.acquire(timeout=EXIT_SECONDS):
+            self._join(EXIT_SECONDS)
         self._stopped = True  # whatever the thread is stuck in, it must not touch the journal any more
 
     def _keep_beating(self) -> None:
-        """In a thread of its own: a store that hangs must not make a lively process look dead."""
-        while not self._quiet.acquire(timeout=self.heartbeat):
+        """In a thread of its own: a store that hangs must not make a lively process look dead. It is not woken to end,
+        for the reason that `_start_joinable` has."""
+        while True:
+            time.sleep(self.heartbeat)
+            if self._closing:
+                return
             self._beat()
 
     @harmless
@@ -181,7 +188,8 @@ class Shipper:
 
     @_store_step
     def _let_go(self, arrived: bool) -> None:
-        if arrived and not self._stopped and self._offset == self.journal.size():
+        whole = arrived and not self._stopped and self._offset == self.journal.size()
+        if whole and not self._unfinished:
             os.unlink(
                 self.journal.path
             )  # not closed: a thread may be just about to write, and numbers are used again
@@ -199,6 +207,26 @@ def _in_main_interpreter() -> bool:
             continue
         return bool(interpreters.get_current() == interpreters.get_main())
     return True
+
+
+def _start_joinable(function: Callable[[], None]) -> Callable[[float], object]:
+    """Start a thread that no list shows; return how to wait, so many seconds, until it is past all Python code.
+
+    A thread that asks for the interpreter once that has begun to end is ended by `pthread_exit`, which aborts the process
+    where there is no memory left to load what it needs.
+    """
+    start = getattr(_thread, "start_joinable_thread", None)
+    if start is not None:  # as of Python 3.13
+        return start(function, daemon=True).join  # type: ignore[no-any-return]
+    ends: list[Any] = []
+
+    def run() -> None:
+        ends.append(_thread._set_sentinel())  # free when the thread is gone
+        ends[0].acquire()
+        function()
+
+    _thread.start_new_thread(run, ())
+    return lambda timeout: ends[0].acquire(timeout=timeout)
 
 
 def _held_lock() -> Any:
