@@ -99,8 +99,8 @@ class Shipper:
         _thread.start_new_thread(self._keep_beating, ())
 
     def finish(self, unfinished: dict[str, Any]) -> None:
-        """Ship the rest in at most EXIT_SECONDS; the journal is removed if all of it arrived, unless a daemon thread has
-        just begun a run in it: `unfinished` gains that run, and with the journal stays the proof of how it ended."""
+        """Ship the rest in at most EXIT_SECONDS; the journal is removed if all of it arrived, unless a daemon thread
+        has just begun a run in it: then `unfinished` has it, and the journal stays as the proof of how it ended."""
         self._unfinished = unfinished
         self._closing = True
         if not self.running:
@@ -212,8 +212,8 @@ def _in_main_interpreter() -> bool:
 def _start_joinable(function: Callable[[], None]) -> Callable[[float], object]:
     """Start a thread that no list shows; return how to wait, so many seconds, until it is past all Python code.
 
-    A thread that asks for the interpreter once that has begun to end is ended by `pthread_exit`, which aborts the process
-    where there is no memory left to load what it needs.
+    A thread that asks for the interpreter once that has begun to end is ended by `pthread_exit`, which aborts the
+    process where there is no memory left to load what it needs.
     """
     start = getattr(_thread, "start_joinable_thread", None)
     if start is not None:  # as of Python 3.13
