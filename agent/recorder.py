@@ -45,7 +45,7 @@ def start(
 def record_start(run: ActiveRun, head: str, parameters: str, extras: str) -> None:
     """`start` for the drivers, which have their own guard and give `head` (from `head_of`) ready-made; `extras` are
     more fields (from `extras_of`)."""
-    if run.parent_id is not None:
+    if run.parent_id is not None and run.parent_id is not run._tree.root_id:
         head = f'{head},"parent":"{run.parent_id}"'
     if parameters:
         head = f'{head},"parameters":{parameters}'

@@ -209,7 +209,8 @@ def _start(doc: Doc, event: Event) -> None:
     for key in _STARTING:
         if key in event:
             doc[key] = event[key]
-    doc["parent_id"] = event.get("parent")
+    root = root_of(doc["id"])
+    doc["parent_id"] = event.get("parent", root if root != doc["id"] else None)
     doc["created_at"] = event["at"]
     if event.get("pending"):
         _advance(doc, 0, "PENDING")

@@ -32,7 +32,7 @@ def bare(number: int) -> None:
     """The floor of all calls."""
 
 
-def file_logger(folder: str) -> Callable[[], None]:
+def file_logger(folder: str) -> Callable[..., None]:
     """One line with time, level and message through the standard library."""
     logger = logging.getLogger("bench")
     handler = logging.FileHandler(f"{folder}/bench.log")
@@ -40,7 +40,7 @@ def file_logger(folder: str) -> Callable[[], None]:
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    return lambda: logger.info("step %s done", 1)
+    return lambda number=1: logger.info("step %s done", number)
 
 
 def two_writes(folder: str) -> Callable[[], object]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import statistics
+import tempfile
 import threading
 import time
 from typing import Any
 
+from bench.incall import file_logger
 from bench.timing import own_peak_mb
 from holter import flow, task
 
@@ -60,12 +62,12 @@ def warm_up(seconds: float = 2.0) -> None:
 
 
 @flow
-def threads(count: int = 8, number: int = 2_000) -> float:
-    """Microseconds of wall time per call, over all threads."""
+def threads(call: Any, count: int, number: int = 16_000) -> float:
+    """Microseconds of wall time per call, over all of `count` threads, which share `number` calls."""
 
     def work() -> None:
-        for n in range(number):
-            step(n)
+        for n in range(number // count):
+            call(n)
 
     def run() -> None:
         workers = [threading.Thread(target=work) for _ in range(count)]
@@ -74,12 +76,17 @@ def threads(count: int = 8, number: int = 2_000) -> float:
         for worker in workers:
             worker.join()
 
-    return micros(run, count * number)
+    return micros(run, number)
 
 
-@flow
-def one_thread(number: int = 16_000) -> float:
-    return micros(lambda: [step(n) for n in range(number)], number)
+def in_turn(call: Any, rounds: int = 9) -> dict[str, float]:
+    """One thread and eight, in turn: medians, and the median of the ratios."""
+    pairs = [(threads(call, 1), threads(call, 8)) for _ in range(rounds)]
+    return {
+        "one": round(statistics.median(one for one, _ in pairs), 2),
+        "eight": round(statistics.median(eight for _, eight in pairs), 2),
+        "ratio": round(statistics.median(eight / one for one, eight in pairs), 2),
+    }
 
 
 @flow
@@ -101,8 +108,9 @@ async def awaited(call: Any, number: int = 10_000) -> float:
 def main() -> None:
     warm_up()
     figures: dict[str, Any] = {"tasks in one flow": long_flow()}
-    figures["one thread"] = round(statistics.median(one_thread() for _ in range(3)), 2)
-    figures["eight threads"] = round(statistics.median(threads() for _ in range(3)), 2)
+    figures["threads"] = in_turn(step)
+    with tempfile.TemporaryDirectory() as folder:  # the floor: what the hand-over of the GIL costs anybody who writes
+        figures["threads, a log line instead"] = in_turn(file_logger(folder))
     for name, run in (
         ("awaited in turn", awaited),
         ("1,000 gathered", gathered),

@@ -67,7 +67,7 @@ def lines(figures: dict[str, Any]) -> Iterator[Line]:
     slices = scale["tasks in one flow"]
     yield Line("100,000 tasks: last 10,000 / first 10,000", ratio(slices["last"], slices["first"]), 1.2)
     yield Line("100,000 tasks: peak memory added, first to last", slices["peak_growth_mb"], 5, "MB")
-    yield Line("eight threads / one thread, per call", ratio(scale["eight threads"], scale["one thread"]), 2)
+    yield Line("eight threads / one thread, per call", scale["threads"]["ratio"], 2)
     yield Line(
         "1,000 gathered / awaited in turn, per call",
         ratio(scale["1,000 gathered"], scale["awaited in turn"]),
