@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -133,3 +134,17 @@ def test_every_setting_is_documented() -> None:
     plain = {each.name for each in fields(settings.Settings)} - {"home", "config"}
     wanted |= {name for name in plain if not any(place.startswith(name) for place in places)} - {"channels"}
     assert wanted <= documented
+
+
+def test_the_figures_in_the_readme_are_those_that_the_bench_printed() -> None:
+    figures = json.loads((ROOT / "bench" / "figures.json").read_text())
+    medians = {
+        name: f"{row['median']:,.1f} {unit}"
+        for group, unit in (("microseconds", "µs"), ("peers", "µs"), ("milliseconds", "ms"))
+        for name, row in figures[group].items()
+    }
+    section = README.partition("## What it costs")[2].partition("## ")[0]
+    quoted = dict(re.findall(r"^\| (.+?) \| ([\d,.]+ \w+) \|$", section, re.MULTILINE))
+    assert len(quoted) > 10
+    assert quoted == {name: medians[name] for name in quoted}
+    assert all(line["reached"] for line in figures["targets"])
