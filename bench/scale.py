@@ -109,7 +109,7 @@ def main() -> None:
     warm_up()
     figures: dict[str, Any] = {"tasks in one flow": long_flow()}
     figures["threads"] = in_turn(step)
-    with tempfile.TemporaryDirectory() as folder:  # the floor: what the hand-over of the GIL costs anybody who writes
+    with tempfile.TemporaryDirectory() as folder:  # what the hand-over of the GIL costs anybody who writes
         figures["threads, a log line instead"] = in_turn(file_logger(folder))
     for name, run in (
         ("awaited in turn", awaited),
