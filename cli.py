@@ -76,7 +76,7 @@ def cli() -> None:
 @cli.command()
 def demo() -> int:
     """See it all in a minute: real scripts, one killed, its alert."""
-    from .agent.demo import demo as play
+    from .agent.terminal.demo import demo as play
 
     return play()
 

@@ -26,8 +26,8 @@ FLOORS = (  # the first pattern that fits
     ("agent/reports.py", 2),
     ("agent/lookup.py", 2),
     ("agent/terminal/*", 3),
-    ("agent/demo*.py", 3),
     ("agent/*", 1),
+    ("testing/*", 3),
     ("__init__.py", 1),
     ("cli.py", 3),
     ("__main__.py", 3),
@@ -41,7 +41,7 @@ def module_of(path: Path) -> str:
 
 def sources() -> Iterator[Path]:
     yield from ROOT.glob("*.py")
-    for folder in ("agent", "backends"):
+    for folder in ("agent", "backends", "testing"):
         yield from ROOT.joinpath(folder).rglob("*.py")
 
 

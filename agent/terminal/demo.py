@@ -14,11 +14,11 @@ from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
 
-from ..backends.records import Run, RunQuery
+from ...backends.records import Run, RunQuery
+from ..slots import Place, holders, waiters
 from .demo_stage import Missing, Screen, Stage, Webhook, ending_at_sigterm, share
-from .slots import Place, holders, waiters
 
-PACKAGE = Path(__file__).absolute().parents[1]
+PACKAGE = Path(__file__).absolute().parents[2]
 EXAMPLES = PACKAGE / "examples"
 LIMIT = "symbols.db"  # what index_symbols.py holds
 HALF_WAY = 0.4  # the store is told twice a second: by then it is about a half

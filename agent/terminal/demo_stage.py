@@ -17,10 +17,10 @@ from typing import Any, Self, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from ..backends.clock import SYSTEM
-from ..backends.errors import HolterError
-from ..backends.records import Json, Run, RunQuery
-from ..backends.urls import open_backend
+from ...backends.clock import SYSTEM
+from ...backends.errors import HolterError
+from ...backends.records import Json, Run, RunQuery
+from ...backends.urls import open_backend
 
 T = TypeVar("T")
 PATIENCE = 30.0  # seconds for each thing that is waited for
