@@ -6,7 +6,7 @@ Rules that hold for every method:
 * Threads: a backend object belongs to the thread that uses it; open another one for another thread or after a fork.
 * Clocks: `now` of a store is its own clock (`Clock.wall`); times inside events are the writers' claims.
 
-`tests/contract` runs one suite over every backend; CONTRIBUTING has the four steps to add one.
+`holter.testing` is one suite for every backend; docs/backends.md builds one and runs it.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ FLOORS = (  # the first pattern that fits
     ("agent/reports.py", 2),
     ("agent/lookup.py", 2),
     ("agent/terminal/*", 3),
+    ("agent/web/*", 3),
     ("agent/*", 1),
     ("testing/*", 3),
     ("__init__.py", 1),

@@ -63,7 +63,11 @@ def test_exactly_one_name_goes_into_site_packages(site: Path) -> None:
 def test_every_module_of_the_tree_is_in_the_wheel_and_no_test_or_benchmark(wheel: Path) -> None:
     shipped = [
         *ROOT.glob("*.py"),
-        *(path for name in ("agent", "backends", "examples") for path in (ROOT / name).rglob("*.py")),
+        *(
+            path
+            for name in ("agent", "backends", "examples", "testing")
+            for path in (ROOT / name).rglob("*.py")
+        ),
     ]
     wanted = {f"holter/{path.relative_to(ROOT)}" for path in shipped} | {"holter/py.typed"}
     with ZipFile(wheel) as archive:
@@ -104,7 +108,8 @@ def test_the_metadata_names_the_command_the_stores_the_licence_and_the_readme(
 
 def test_what_the_package_imports_is_what_it_depends_on(site: Path, metadata: Message) -> None:
     required = {line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line}
-    modules = [ast.parse(path.read_text()) for path in (site / "holter").rglob("*.py")]
+    paths = [path for path in (site / "holter").rglob("*.py") if path.parent.name != "testing"]  # an extra
+    modules = [ast.parse(path.read_text()) for path in paths]
     imported = {name.partition(".")[0] for module in modules for name in imports(module)}
     foreign = {DISTRIBUTIONS.get(name, name) for name in imported - sys.stdlib_module_names - {"holter"}}
     assert {line.partition(">")[0].strip() for line in required} == foreign | {"tzdata"}  # zoneinfo reads it

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from kit import NOON, Tape
-from world import World, happen
 
 from holter.backends.fold import digest
 from holter.backends.lines import batch
 from holter.backends.records import Json
+from holter.testing.places import NOON
+from holter.testing.tapes import Tape
+from holter.testing.world import World, happen
 
 
 def folded(tapes: list[Tape], plan: list[tuple[int, int]]) -> tuple[dict[str, Json], list[Any]]:

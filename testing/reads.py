@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from kit import NOON, Tape, ids, outbox
 
-from holter.backends.base import Backend
-from holter.backends.records import LogQuery, RunQuery
+from ..backends.base import Backend
+from ..backends.records import LogQuery, RunQuery
+from .places import NOON, Place
+from .tapes import Tape, ids, outbox
 
 # --- runs ----------------------------------------------------------------------------------------------------
 
@@ -301,7 +302,7 @@ def test_percentiles_are_nearest_rank(store: Backend, count: int) -> None:
 # --- transitions ---------------------------------------------------------------------------------------------
 
 
-def test_transitions_tell_every_change_of_state_and_condition_once(store: Backend, place: Any) -> None:
+def test_transitions_tell_every_change_of_state_and_condition_once(store: Backend, place: Place) -> None:
     tape = Tape().start("r1", pending=True)
     steps: list[tuple[float, dict[str, Any]]] = [
         (10.0, {"event": "attempt", "run": "r1", "attempt": 1}),
@@ -346,7 +347,7 @@ def test_transitions_can_be_read_from_where_a_reader_stopped(store: Backend, riv
 # --- processes -----------------------------------------------------------------------------------------------
 
 
-def test_processes_tell_what_is_known_of_each_journal_newest_first(store: Backend, place: Any) -> None:
+def test_processes_tell_what_is_known_of_each_journal_newest_first(store: Backend, place: Place) -> None:
     one = Tape("j1").start("r1").say("beat", seq=7)
     place.clock.now = NOON + 500
     one.send(store)

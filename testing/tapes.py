@@ -1,69 +1,14 @@
-"""What the contract suite is written with: places where stores open, tapes to send, and answers to compare."""
+"""Tapes to send, and answers to compare."""
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from itertools import count
 from typing import Any
 
-from holter.backends.base import Backend
-from holter.backends.clock import Clock
-from holter.backends.errors import OffsetMismatch
-from holter.backends.lines import encode
-from holter.backends.records import Json, LogQuery, RunQuery
-from holter.backends.urls import open_backend
-
-NOON = 1_800_000_000.0  # when most histories begin
-_numbers = count(1)
-
-
-class HandClock(Clock):
-    """A wall clock that stands still until a test sets it."""
-
-    def __init__(self, now: float = NOON) -> None:
-        self.now = now
-
-    def wall(self) -> float:
-        return self.now
-
-
-class Place:
-    """Where one store is. Every `open` is another handle on it; `close` closes them all.
-
-    `shared` says whether other processes see it too.
-    """
-
-    def __init__(self, scheme: str, home: str) -> None:
-        self.scheme, self.home, self.shared = scheme, home, scheme != "memory"
-        self.url = {"memory": f"memory:{next(_numbers)}", "sqlite": "sqlite:///holter.db"}.get(
-            scheme, "file:///store"
-        )
-        self.clock = HandClock()
-        self.handles: list[Backend] = []
-
-    def open(self, timeout: float | None = 10.0) -> Backend:
-        self.handles.append(open_backend(self.url, self.home, clock=self.clock, timeout=timeout))
-        return self.handles[-1]
-
-    def close(self) -> None:
-        for handle in self.handles:
-            handle.close()
-        self.handles.clear()
-
-    def open_files(self) -> list[str]:
-        """Files of this place that this process holds open."""
-        found = []
-        for number in os.listdir("/dev/fd"):
-            try:
-                found.append(os.readlink(f"/dev/fd/{number}"))
-            except OSError:
-                continue
-        return [path for path in found if path.startswith(self.home)]
+from ..backends.base import Backend
+from ..backends.errors import OffsetMismatch
+from ..backends.lines import encode
+from ..backends.records import Json, LogQuery, RunQuery
+from .places import NOON
 
 
 class Tape:
@@ -153,39 +98,3 @@ def outbox(store: Backend) -> list[Any]:
 
 def ids(store: Backend, **query: Any) -> list[str]:
     return [run.id for run in store.runs(RunQuery(**query))]
-
-
-# --- processes -----------------------------------------------------------------------------------------------
-
-
-def child(work: Callable[[], object]) -> int:
-    """Fork a process that does `work` and exits 0, or 1 after an error, which it prints. Its pid."""
-    with warnings.catch_warnings():  # other tests may have left threads, which a child does not use
-        warnings.simplefilter("ignore", DeprecationWarning)
-        pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        except BaseException as error:  # it must never run on into the test runner
-            sys.__stderr__.write(f"child: {error!r}\n")  # type: ignore[union-attr]
-        finally:
-            os._exit(code)
-    return pid
-
-
-def ended(pid: int) -> int:
-    """Wait for a child; its exit code, or minus the signal that ended it."""
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
-@contextmanager
-def running(work: Callable[[], object]) -> Iterator[int]:
-    """A child that is killed at the end, if it is not over by then."""
-    pid = child(work)
-    try:
-        yield pid
-    finally:
-        os.kill(pid, signal.SIGKILL)
-        ended(pid)

@@ -6,10 +6,11 @@ import threading
 from typing import Any
 
 import pytest
-from kit import Place, child, ended
 
-from holter.backends.base import Backend
-from holter.backends.records import Document
+from ..backends.base import Backend
+from ..backends.records import Document
+from .places import Place
+from .processes import child, ended
 
 KEYS = [
     "plain",

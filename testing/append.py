@@ -8,12 +8,14 @@ import threading
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from kit import NOON, Place, Tape, answers, child, ended, ids, outbox, push
 
-from holter.backends.base import Backend
-from holter.backends.errors import OffsetMismatch, StorageError
-from holter.backends.lines import encode
-from holter.backends.records import LogQuery, RunQuery
+from ..backends.base import Backend
+from ..backends.errors import OffsetMismatch, StorageError
+from ..backends.lines import encode
+from ..backends.records import LogQuery, RunQuery
+from .places import NOON, Place
+from .processes import child, ended
+from .tapes import Tape, answers, ids, outbox, push
 
 
 def test_an_append_answers_with_the_offset_after_the_batch(store: Backend) -> None:
@@ -134,7 +136,7 @@ FIELDS = (
 KINDS = "process beat close carry start attempt retry end judge progress artifact slot log drop forgot commit".split()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_whatever_a_journal_says_no_store_is_hurt(place: Place, data: st.DataObject) -> None:
     """A sound history into which somebody wrote anything at all; every field is right or arbitrary."""

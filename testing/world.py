@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
-from kit import NOON, Tape
 
-from holter.backends.clock import base32
-from holter.backends.fold import CONDITIONS, ENDINGS
+from ..backends.clock import base32
+from ..backends.fold import CONDITIONS, ENDINGS
+from .places import NOON
+from .tapes import Tape
 
 NAMES = st.sampled_from(["etl", "etl-night", "Report", "übung"])
 WORDS = st.sampled_from(["one two", "two three", "Eins", "", "x_1 3.14", "ÜBUNG übung"])
@@ -143,6 +144,7 @@ class World:
 
 VERDICTS = st.sampled_from([*CONDITIONS, "CRASHED", "TIMED_OUT", "CANCELLED"])
 REMARKS = st.sampled_from(["log", "log", "log", "progress", "artifact", "slot", "drop", "novelty"])
+WHAT = ["start", "start", "step", "end", "remark", "remark", "remark", "judge", "beat", "rotate", "close"]
 STATES = st.sampled_from(ENDINGS)
 
 
@@ -157,9 +159,7 @@ def happen(world: World, draw: st.DataObject) -> None:
         return
     worker = draw.draw(st.sampled_from(workers), label="worker")
     live = [run for run in worker.runs if not run.over]
-    what = draw.draw(
-        st.sampled_from(["start", "step", "end", "remark", "judge", "beat", "rotate", "close"]), label="what"
-    )
+    what = draw.draw(st.sampled_from(WHAT), label="what")
     if what == "start" or (what in ("step", "end", "remark") and not live):
         parent = draw.draw(st.sampled_from([None, *world.run_ids]), label="parent")
         kind = draw.draw(st.sampled_from(["flow", "task", "command"]))

@@ -6,10 +6,11 @@ from itertools import permutations
 from typing import Any
 
 import pytest
-from kit import NOON, Place, Tape, ids, outbox
 
-from holter.backends.base import Backend
-from holter.backends.records import RunQuery
+from ..backends.base import Backend
+from ..backends.records import RunQuery
+from .places import NOON, Place
+from .tapes import Tape, ids, outbox
 
 WITNESSES: dict[str, tuple[float, dict[str, Any]]] = {
     "proof": (10, {"event": "judge", "state": "CRASHED", "reason": "its lock is free", "by": "proof"}),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from kit import NOON, Tape, answers, ids, outbox
-
-from holter.backends.base import Backend
-from holter.backends.records import LogQuery, Pruned, Retention
+from ..backends.base import Backend
+from ..backends.records import LogQuery, Pruned, Retention
+from .places import NOON
+from .tapes import Tape, answers, ids, outbox
 
 NEVER = 0.0
 ALWAYS = NOON * 2

@@ -9,9 +9,10 @@ import stat
 import time
 from pathlib import Path
 
-from kit import EVERYTHING, Place, Tape, answers, child, ended, ids, outbox, push, running
-
-from holter.backends.records import Document, LogQuery
+from ..backends.records import Document, LogQuery
+from .places import Place
+from .processes import child, ended, running
+from .tapes import EVERYTHING, Tape, answers, ids, outbox, push
 
 
 def test_everything_is_still_there_after_reopening(place: Place) -> None:
@@ -65,20 +66,18 @@ def test_handles_that_come_and_go_lose_nothing_of_one_that_stays(shared: Place) 
         assert len(ids(other)) == number + 1
         other.close()
         assert ended(child(lambda: shared.open().close())) == 0
-    place = Place(shared.scheme, shared.home)
-    assert len(ids(place.open())) == 20
-    place.close()
+    assert len(ids(shared.open())) == 20
 
 
-def test_files_and_folders_are_for_their_owner_only(shared: Place) -> None:
+def test_files_and_folders_are_for_their_owner_only(local: Place) -> None:
     mask = os.umask(0)
     try:
-        store = shared.open()
+        store = local.open()
         Tape().ran("r1").send(store)
         store.put("check", "etl", {}, 0)
     finally:
         os.umask(mask)
-    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in Path(shared.home).rglob("*")}
+    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in Path(local.home).rglob("*")}
     assert {mode for path, mode in modes.items() if path.is_file()} == {0o600}
     assert {mode for path, mode in modes.items() if path.is_dir()} <= {0o700}
 
