@@ -12,6 +12,7 @@ from . import __version__
 from .agent.terminal import reading, screen
 from .agent.terminal.alerting import alerts
 from .agent.terminal.options import DURATION, RUN_HELP, AnyCase, as_json, run_argument
+from .agent.terminal.serving import serve, token
 from .backends.errors import HolterError
 from .backends.fold import ENDINGS
 
@@ -217,7 +218,7 @@ def completion(shell: str) -> None:
         click.echo(made(cli, {}, "holter", "_HOLTER_COMPLETE").source())
 
 
-for _verb in (*reading.VERBS, watch, alerts, mark, prune, doctor, completion):
+for _verb in (*reading.VERBS, watch, alerts, mark, prune, serve, token, doctor, completion):
     cli.add_command(_verb)
 
 

@@ -14,6 +14,7 @@
     ├── ChannelError(OSError)            an alert could not be delivered
     └── StorageError(OSError)            a store did not do what was asked
         ├── OffsetMismatch               a batch does not start where the store stands
+        ├── AccessDenied                 the token is not known there, or does not allow it
         └── StoreTooNew                  the store was written by a newer Holter
 
 Each carries a `hint`: what to type or change next. `str(error)` is one line that ends in it.
@@ -93,7 +94,15 @@ class ChannelError(HolterError, OSError):
 
 
 class StorageError(HolterError, OSError):
-    """A store did not do what was asked; trying again later may help."""
+    """A store did not do what was asked; trying again later may help, `retry_after` seconds later where it says so."""
+
+    def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+
+
+class AccessDenied(StorageError):
+    """The token is not known to the collector, or does not allow this."""
 
 
 class OffsetMismatch(StorageError):

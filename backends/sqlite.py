@@ -25,12 +25,13 @@ from .urls import path_of, redacted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
     from typing import Any
 
     from .clock import Clock
     from .fold import Digest
+    from .many import Batch
     from .records import (
         JobSummary,
         Json,
@@ -159,11 +160,16 @@ class SqliteBackend(SqliteRegistry):
         return self._gate
 
     @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
-        """One gated transaction, begun IMMEDIATE: a deferred one that reads and then writes fails when it races."""
+    def _write(self, synced: bool = False) -> Iterator[sqlite3.Connection]:
+        """One gated transaction, begun IMMEDIATE: a deferred one that reads and then writes fails when it races.
+
+        It survives the death of this process; `synced`, the loss of power too.
+        """
         self._opened()
         if self._lost():
             self._begin_again()
+        if synced:
+            self._db.execute("PRAGMA synchronous=FULL")
         with self._gated():
             if self._lost():
                 raise StorageError(f"{self.path} was replaced just now", hint="try again")
@@ -199,6 +205,20 @@ class SqliteBackend(SqliteRegistry):
         with self._write() as db:
             self._apply(db, journal, offset, offset + len(data), lines)
         return offset + len(data)
+
+    def append_many(self, batches: Sequence[Batch]) -> list[int | OffsetMismatch]:
+        """Many batches in one transaction, see `many`; and synced: whoever sent them may forget them now."""
+        parsed = [(journal, offset, len(data), batch(data, offset)) for journal, offset, data in batches]
+        answers: list[int | OffsetMismatch] = []
+        with self._write(synced=True) as db:
+            for journal, offset, size, lines in parsed:
+                try:
+                    self._apply(db, journal, offset, offset + size, lines)
+                except OffsetMismatch as other:  # raised before anything is written
+                    answers.append(other)
+                else:
+                    answers.append(offset + size)
+        return answers
 
     def _apply(
         self,

@@ -22,6 +22,8 @@ _BUILT_IN = {
     "off": "holter.backends.memory:MemoryBackend",
     "sqlite": "holter.backends.sqlite:SqliteBackend",
     "file": "holter.backends.file:FileBackend",
+    "http": "holter.backends.http:HttpBackend",
+    "https": "holter.backends.http:HttpBackend",
 }
 
 
@@ -50,7 +52,14 @@ def path_of(url: str, home: str) -> str:
 
 
 def redacted(url: str) -> str:
-    """The URL with the password of its userinfo, and everything secret-looking in its query, blanked."""
+    """The URL with the password of its userinfo, and everything secret-looking in its query, blanked.
+
+    Of a collector's URL only the address: its userinfo is the token, and how one reaches it does not change what it is.
+    """
+    if url.startswith(("http://", "https://")):
+        scheme, _, rest = url.partition("://")
+        place = rest.partition("?")[0].partition("#")[0].rstrip("/")
+        return f"{scheme}://{place.rpartition('@')[2]}"
     if "@" not in url and "?" not in url:
         return url
     import re

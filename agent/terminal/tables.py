@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..occupancy import Occupancy
     from ..reports import JobReport, JobStatus, Report
     from ..watchdog.doctor import Finding
+    from ..web.tokens import Token
 
 STYLES = {
     "PENDING": ("·", "dim"),
@@ -219,4 +220,19 @@ def findings_table(findings: Iterable[Finding]) -> Table:
         if finding.todo:
             detail.append(f"\n{line(finding.todo)}", "cyan" if finding.level != "ok" else "dim")
         table.add_row(Text(f"{sign} {finding.level}", style), Text(finding.about, "bold"), detail)
+    return table
+
+
+def tokens_table(tokens: Iterable[Token]) -> Table:
+    """The lines of `holter token ls`."""
+    table = Table("id", "may", "project", "made", "by", box=None, pad_edge=False, header_style="dim")
+    for each in tokens:
+        may = (
+            ", ".join(each.scopes)
+            if each.revoked_at is None
+            else f"nothing: revoked {stamp(each.revoked_at)}"
+        )
+        style = "" if each.revoked_at is None else "dim"
+        project = line(each.project or NOTHING)
+        table.add_row(each.id, may, project, stamp(each.created_at), line(each.created_by), style=style)
     return table

@@ -47,7 +47,7 @@ def test_a_relative_path_does_not_depend_on_the_working_directory(
 @pytest.mark.parametrize("url", ["oracle://db", "sqlit:///x.db", "", "just-a-name", "://"])
 def test_an_unknown_scheme_is_refused_with_those_that_are_known(url: str) -> None:
     with pytest.raises(
-        UnknownBackend, match=r"known schemes: file, memory, off, sqlite.*for example sqlite:///holter.db"
+        UnknownBackend, match=r"known schemes: file, http, https, memory, off, .*sqlite.*for example sqlite:///holter.db"
     ):
         open_backend(url, "/nowhere")
 
@@ -79,9 +79,11 @@ def test_a_place_that_cannot_be_opened_is_a_storage_error(tmp_path: Path) -> Non
         ("sqlite:///holter.db", "sqlite:///holter.db"),
         ("postgresql://ann:s3cret@db/holter", "postgresql://ann:***@db/holter"),
         ("postgresql://ann:@db/holter", "postgresql://ann:***@db/holter"),
-        ("https://host/x?token=abc&n=1&api_key=z", "https://host/x?token=***&n=1&api_key=***"),
-        ("https://host/x?a=1&Password=p%20q", "https://host/x?a=1&Password=***"),
-        ("https://ann@host/x", "https://ann@host/x"),
+        ("mine://host/x?token=abc&n=1&api_key=z", "mine://host/x?token=***&n=1&api_key=***"),
+        ("mine://host/x?a=1&Password=p%20q", "mine://host/x?a=1&Password=***"),
+        ("mine://ann@host/x", "mine://ann@host/x"),
+        ("https://token@host:8400/x/?cafile=/ca.pem", "https://host:8400/x"),
+        ("http://:token@localhost/#x", "http://localhost"),
     ],
 )
 def test_secrets_in_a_url_are_blanked(url: str, shown: str) -> None:

@@ -1,0 +1,77 @@
+"""The collector as an ASGI application: routes, lifespan, and the one place where errors become answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from loguru import logger
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ...backends.clock import SYSTEM, Clock
+from ...backends.errors import HolterError
+from .access import Access
+from .admission import Admission
+from .bindings import Projects
+from .endpoints import ENDPOINTS, Endpoint
+from .options import Options
+from .parcels import Bounds
+from .refusals import Refusal, refusal_of
+from .state import State
+from .stores import Stores
+from .tokens import OPEN
+from .writer import Writer
+
+
+def make_app(options: Options, clock: Clock = SYSTEM) -> Starlette:
+    """The application; its threads and handles live from startup to shutdown. `clock` is the store's."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        stores, projects = Stores(options, clock), Projects()
+        bounds = Bounds(options.body_limit, options.line_limit)
+        writer = Writer(stores.open, bounds, projects)
+        access = Access(stores, options.trusting)
+        app.state.holter = State(options, stores, writer, access, Admission(options), projects)
+        try:
+            yield
+        finally:
+            writer.close()
+            stores.close()
+
+    routes = [Route(each.path, _answering(each), methods=[each.method]) for each in ENDPOINTS]
+    return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _no_such_address})
+
+
+def _answering(endpoint: Endpoint) -> Any:
+    async def answered(request: Request) -> Response:
+        state: State = request.app.state.holter
+        try:
+            scope = endpoint.scope(request) if callable(endpoint.scope) else endpoint.scope
+            token = OPEN if scope is None else await state.access.token(request, scope)
+            return await endpoint.handler(request, token, state)
+        except ClientDisconnect:
+            return Response(status_code=400)  # there is nobody left to read it
+        except (Refusal, HolterError) as error:
+            return refusal_of(error).response()
+        except ValueError as error:
+            return Refusal(400, str(error), "the description is at /v1/openapi.json").response()
+        except Exception as error:  # noqa: BLE001 - logged here, whole; the client gets a sentence
+            logger.opt(exception=error).error("{} {}", request.method, request.url.path)
+            return refusal_of(error).response()
+
+    return answered
+
+
+async def _no_such_address(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    hint = "the addresses are at /v1/openapi.json; is the client of another version?"
+    what = "is no address of a collector" if error.status_code == 404 else f"does not take {request.method}"
+    refused = Refusal(error.status_code, f"{request.url.path[:200]} {what}", hint).response()
+    refused.headers.update(error.headers or {})
+    return refused

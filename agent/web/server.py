@@ -1,0 +1,157 @@
+"""`holter serve`: the collector's sockets and processes, from the command line to the last answer."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import ssl
+import sys
+from contextlib import suppress
+from functools import partial
+
+import uvicorn
+from attrs import evolve
+from loguru import logger
+from uvicorn.supervisors import Multiprocess
+
+from ...backends.errors import HolterError, SettingsError
+from ...backends.http_place import loopback
+from ...backends.urls import open_backend, redacted
+from .app import make_app
+from .connections import Connection
+from .options import Options
+from .tokens import everyone
+
+KEEP_ALIVE = 75  # seconds: shippers that send every half minute keep their connection
+BACKLOG = 2048
+FILES = 65_536  # sockets and files that one process may have open, where the system lets it
+
+
+def serve(
+    options: Options, host: str, port: int, workers: int, certfile: str | None, keyfile: str | None
+) -> int:
+    """Serve until SIGINT or SIGTERM; then answer what is under way, store it, and return 0.
+
+    Raises SettingsError for what cannot be, StorageError where the store cannot be opened, OSError for the port.
+    """
+    _check_certificates(certfile, keyfile)
+    tokens = _tokens(options)
+    if not loopback(host) and not tokens:
+        raise SettingsError(
+            f"without a token the collector serves this host only, not {host}",
+            hint="make one with `holter token new --ingest`, or leave out --host",
+        )
+    bound = _bound(host, port)
+    _more_files()
+    trusting = loopback(host)
+    config = _config(evolve(options, trusting=trusting), certfile, keyfile, workers)
+    scheme = "https" if certfile else "http"
+    where = f"[{host}]" if ":" in host else host
+    asked = "tokens are asked for" if tokens else "no token is asked for on this host until one is made"
+    _log()
+    logger.info(
+        "collecting at {}://{}:{} into {}; {}",
+        *(scheme, where, bound.getsockname()[1], redacted(options.backend), asked),
+    )
+    try:
+        return _run(config, bound, workers)
+    finally:
+        bound.close()
+        logger.info("stopped; what was answered is stored")
+
+
+def _run(config: uvicorn.Config, bound: socket.socket, workers: int) -> int:
+    server = uvicorn.Server(config)
+    if workers == 1:
+        with suppress(KeyboardInterrupt):  # uvicorn stops in order, and then raises the signal again
+            server.run(sockets=[bound])
+        return 0 if server.started else 1
+    Multiprocess(config, target=server.run, sockets=[bound]).run()
+    return 0
+
+
+def _config(options: Options, certfile: str | None, keyfile: str | None, workers: int) -> uvicorn.Config:
+    return uvicorn.Config(
+        partial(make_app, options),
+        factory=True,
+        workers=workers,
+        http=Connection,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=int(options.stop_seconds),
+        ssl_certfile=certfile,
+        ssl_keyfile=keyfile,
+    )
+
+
+def _tokens(options: Options) -> int:
+    if options.backend.startswith(("http://", "https://")):
+        raise SettingsError(
+            f"a collector stores into a store, and {redacted(options.backend)} is a collector",
+            path="backend",
+            hint="give --backend sqlite:///collector.db or postgresql://...",
+        )
+    if options.backend.startswith(("off:", "memory:")):
+        raise SettingsError(
+            "records in memory end with the collector", hint="give --backend sqlite:///holter.db"
+        )
+    store = open_backend(options.backend, options.home, timeout=10.0)
+    try:
+        return len(everyone(store))
+    finally:
+        store.close()
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    found = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind((host, port))
+    except OSError as error:
+        found.close()
+        raise HolterError(
+            f"cannot listen on {host} port {port}: {str(error.strerror or error).lower()}",
+            hint="another --port, or is a collector running already?",
+        ) from None
+    found.set_inheritable(True)
+    return found
+
+
+def _check_certificates(certfile: str | None, keyfile: str | None) -> None:
+    if keyfile and not certfile:
+        raise SettingsError("a key without a certificate", hint="give --certfile too")
+    if not certfile:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certfile, keyfile)
+    except OSError as error:
+        named = error.filename or keyfile or certfile
+        raise SettingsError(
+            f"cannot use {named} for TLS: {str(error.strerror or error).lower()}",
+            hint="--certfile and --keyfile are PEM files that belong together",
+        ) from None
+
+
+def _more_files() -> None:
+    """A soft limit of 1,024, which is usual, would turn the thousandth client away."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if most == resource.RLIM_INFINITY else min(FILES, most)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+
+
+def _log() -> None:
+    logger.remove()
+    logger.add(
+        sys.stderr,
+        level=os.environ.get("LOGURU_LEVEL", "INFO"),
+        format="{time:HH:mm:ss} {level: <7} {message}",
+    )
+    logger.enable("holter")

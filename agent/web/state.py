@@ -1,0 +1,25 @@
+"""What the requests of one worker process share."""
+
+from __future__ import annotations
+
+from attrs import define, field
+
+from .access import Access
+from .admission import Admission
+from .bindings import Projects
+from .options import Options
+from .stores import Stores
+from .writer import Writer
+
+
+@define
+class State:
+    """`clocks`: addresses of clients whose clock was spoken of."""
+
+    options: Options
+    stores: Stores
+    writer: Writer
+    access: Access
+    admission: Admission
+    projects: Projects
+    clocks: set[str] = field(factory=set)
