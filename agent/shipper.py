@@ -14,6 +14,7 @@ import os
 import time
 from functools import wraps
 
+from ..backends.clock import uniform
 from ..backends.errors import OffsetMismatch, StorageError
 from ..backends.lines import encode
 from .journal import Journal, read
@@ -80,6 +81,7 @@ class Shipper:
         self._wake, self._done = _held_lock(), _held_lock()
         self._closing = False
         self._stopped = False
+        self._asked_wait = 0.0  # seconds that the store wants us to stay away
         self._unfinished: dict[str, Any] = {}
         self.running = False
 
@@ -133,8 +135,11 @@ class Shipper:
             more = self._turn()
             if self._closing and not more:
                 return self._settle(arrived=more is not None)
-            if more is None:
-                rest = wait = min(RETRY_AT_MOST, wait * 2)
+            if (
+                more is None
+            ):  # anywhere up to twice as long as before, so that a fleet does not come back as one
+                wait = min(RETRY_AT_MOST, wait * 2)
+                rest = self._asked_wait + uniform(INTERVAL, wait)
             else:
                 wait = INTERVAL
                 rest = max(REST * (time.thread_time() - began), 0.0 if more else INTERVAL)
@@ -142,10 +147,12 @@ class Shipper:
     @_store_step
     def _turn(self) -> bool | None:
         """Send one batch; whether there is more to send, None where the store did not take it."""
+        self._asked_wait = 0.0
         try:
             return self._ship()
         except (StorageError, OSError) as error:
             complain(f"the store is away, records wait in the journal: {error}")
+            self._asked_wait = getattr(error, "retry_after", None) or 0.0
             self.behind = self.journal.size() - self._offset > CAP
             return None
 

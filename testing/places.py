@@ -123,6 +123,12 @@ def _move_to_a_copy(place: Place) -> None:
     copied.rename(folder)
 
 
+def _collecting(backend: str) -> Callable[[str, HandClock], AbstractContextManager[str]]:
+    from .collector import collector
+
+    return lambda folder, clock: collector(folder, clock, backend)
+
+
 SITES: dict[str, Site] = {
     "memory": Site("memory:{number}", shared=False),
     "sqlite": Site("sqlite:///holter.db", local=True),
@@ -137,4 +143,5 @@ SITES: dict[str, Site] = {
             "moved to a copy": _move_to_a_copy,
         },
     ),
+    "http+sqlite": Site(local=True, beside=_collecting("sqlite:///holter.db")),
 }
