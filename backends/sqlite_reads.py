@@ -5,6 +5,7 @@ from __future__ import annotations
 from json import loads
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .figures import figures
 from .memory import FAILURES, process_of, words_of
 from .records import JobSummary, Log, LogQuery, Process, Pruned, Retention, Run, RunQuery
 from .sqlite_rows import forget_roots
@@ -107,35 +108,13 @@ def summarize(store: SqliteBackend, query: RunQuery) -> list[JobSummary]:
         " WHERE age = 1",
         *values,
     )
-    by_state: dict[tuple[str, str, str], dict[str, int]] = {}
-    for project, name, kind, state, count in counts:
-        by_state.setdefault((project, name, kind), {})[state] = count
     percentiles = {
         (*row[:3], percent): row[5]
         for row in durations
         for percent in (50, 95)
         if row[3] == (row[4] * percent + 99) // 100
     }
-    last = {row[:3]: row[3:] for row in newest}
-    return [
-        JobSummary(
-            project=key[0],
-            name=key[1],
-            kind=key[2],
-            runs=sum(states.values()),
-            by_state=states,
-            duration_p50_seconds=percentiles.get((*key, 50)),
-            duration_p95_seconds=percentiles.get((*key, 95)),
-            last={
-                "id": last[key][0],
-                "state": last[key][1],
-                "conditions": last[key][2].split(),
-                "created_at": last[key][3],
-                "duration_seconds": last[key][4],
-            },
-        )
-        for key, states in by_state.items()
-    ]
+    return figures(counts, percentiles, newest)
 
 
 def processes(store: SqliteBackend, *, open_only: bool) -> list[Process]:

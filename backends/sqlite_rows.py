@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from json import dumps, loads
 
-from .clock import root_of
+from .rows import body, log_row, run_row, transition_row
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable
-    from typing import Any
 
     from .fold import Digest
     from .records import Json
-
-_TRANSITION = ("seq", "run_id", "at", "from", "to", "condition", "reason")
 
 
 def put_journal(db: sqlite3.Connection, journal: str, offset: int, record: Json) -> None:
@@ -35,7 +32,7 @@ def put_runs(db: sqlite3.Connection, docs: Iterable[Json]) -> None:
         if journal not in headers:
             row = db.execute("SELECT record FROM journals WHERE journal=?", (journal,)).fetchone()
             headers[journal] = loads(row[0]).get("header", {}) if row else {}
-        rows.append(_run_row(doc, headers[journal]))
+        rows.append(run_row(doc, headers[journal]))
     db.executemany(f"INSERT OR REPLACE INTO runs VALUES ({','.join('?' * 15)})", rows)
 
 
@@ -43,26 +40,15 @@ def put_rows(db: sqlite3.Connection, journal: str, out: Digest, seqs: Iterable[i
     """Events, log lines and transitions of one batch; rows that are there already stay as they are."""
     db.executemany(
         "INSERT OR IGNORE INTO events VALUES (?,?,?,?,?)",
-        [(run, event["at"], journal, position, _body(event)) for run, position, event in out.events],
+        [(run, event["at"], journal, position, body(event)) for run, position, event in out.events],
     )
     db.executemany(
         "INSERT OR IGNORE INTO logs(seq, root_id, run_id, at, level, stream, text) VALUES (?,?,?,?,?,?,?)",
-        [
-            (
-                seq,
-                root_of(run),
-                run,
-                event["at"],
-                str(event.get("level") or "INFO"),
-                str(event.get("stream") or "log"),
-                str(event.get("text") or ""),
-            )
-            for seq, (run, event) in zip(seqs, out.logs, strict=False)
-        ],
+        [log_row(seq, run, event) for seq, (run, event) in zip(seqs, out.logs, strict=False)],
     )
     db.executemany(
         "INSERT OR IGNORE INTO transitions VALUES (?,?,?,?,?,?,?)",
-        [tuple(row[key] for key in _TRANSITION) for row in out.transitions],
+        [transition_row(row) for row in out.transitions],
     )
 
 
@@ -81,27 +67,3 @@ def free_seqs(db: sqlite3.Connection, table: str, count: int) -> range:
     row = db.execute("SELECT seq FROM sqlite_sequence WHERE name=?", (table,)).fetchone() if count else None
     first = (row[0] if row else 0) + 1
     return range(first, first + count)
-
-
-def _run_row(doc: dict[str, Any], header: dict[str, Any]) -> tuple[Any, ...]:
-    return (
-        doc["id"],
-        doc["root_id"],
-        doc.get("parent_id"),
-        doc.get("kind"),
-        doc.get("name"),
-        doc.get("project") or header.get("project") or "default",
-        doc["state"],
-        "".join(f" {name} " for name in doc["conditions"]),
-        dumps(doc.get("tags") or []),
-        header.get("host"),
-        doc.get("journal"),
-        doc.get("created_at"),
-        doc.get("ended_at"),
-        doc.get("duration_seconds"),
-        dumps(doc, separators=(",", ":")),
-    )
-
-
-def _body(event: dict[str, Any]) -> str:
-    return dumps({key: value for key, value in event.items() if key != "c"}, separators=(",", ":"))
