@@ -45,7 +45,7 @@ if TYPE_CHECKING:
         Transition,
     )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _OPEN: set[SqliteBackend] = set()
 _WAL_LIMIT = 4 * 2**20  # bytes; past it the next writer checkpoints
 CHUNK = 500  # names in one IN (...), under SQLite's limit of bound parameters in every version

@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable
+    from typing import Any
 
     from .fold import Digest
     from .records import Json
@@ -42,14 +43,18 @@ def put_rows(db: sqlite3.Connection, journal: str, out: Digest, seqs: Iterable[i
         "INSERT OR IGNORE INTO events VALUES (?,?,?,?,?)",
         [(run, event["at"], journal, position, body(event)) for run, position, event in out.events],
     )
-    db.executemany(
-        "INSERT OR IGNORE INTO logs(seq, root_id, run_id, at, level, stream, text) VALUES (?,?,?,?,?,?,?)",
-        [log_row(seq, run, event) for seq, (run, event) in zip(seqs, out.logs, strict=False)],
-    )
+    _put_lines(db, [log_row(seq, run, event) for seq, (run, event) in zip(seqs, out.logs, strict=False)])
     db.executemany(
         "INSERT OR IGNORE INTO transitions VALUES (?,?,?,?,?,?,?)",
         [transition_row(row) for row in out.transitions],
     )
+
+
+def _put_lines(db: sqlite3.Connection, rows: list[tuple[Any, ...]]) -> None:
+    """The search index gets those that are new in one go: a trigger for each line costs four times as much."""
+    sql = "INSERT OR IGNORE INTO logs(seq, root_id, run_id, at, level, stream, text) VALUES (?,?,?,?,?,?,?)"
+    new = [row for row in rows if db.execute(sql, row).rowcount]
+    db.executemany("INSERT INTO logs_fts(rowid, text) VALUES (?,?)", [(row[0], row[-1]) for row in new])
 
 
 def forget_roots(db: sqlite3.Connection, roots: list[str]) -> tuple[int, int]:

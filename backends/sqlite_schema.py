@@ -68,6 +68,11 @@ def m001_initial(db: Database) -> None:
     db.table("logs").enable_fts(["text"], tokenize="unicode61 remove_diacritics 0", create_triggers=True)
 
 
+@MIGRATIONS()
+def m002_lines_are_indexed_by_the_batch(db: Database) -> None:
+    db.execute("DROP TRIGGER logs_ai")
+
+
 def upgrade(connection: sqlite3.Connection) -> None:
     """Apply what is missing. The caller holds the write gate: `Migrations.apply` races by itself."""
     connection.execute("PRAGMA journal_mode=WAL")

@@ -6,13 +6,14 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from holter.backends.errors import StorageError, StoreTooNew
 from holter.backends.lines import encode
-from holter.backends.records import RunQuery
+from holter.backends.records import LogQuery, RunQuery
 from holter.backends.sqlite import SqliteBackend
 
 
@@ -34,6 +35,10 @@ def at(path: Path, timeout: float | None = 10.0) -> SqliteBackend:
 
 def start(run: str) -> bytes:
     return encode({"event": "start", "run": run, "at": 1.0, "kind": "flow", "name": "etl"})
+
+
+def line(text: str) -> bytes:
+    return encode({"event": "log", "run": "r1", "at": 2.0, "text": text})
 
 
 def test_a_newer_schema_is_refused_and_left_alone(store: SqliteBackend, path: Path) -> None:
@@ -119,3 +124,27 @@ def test_an_empty_file_becomes_a_store(path: Path) -> None:
     assert store.append("j1", 0, start("r1"))
     assert store.check()["ok"]
     store.close()
+
+
+def test_a_store_of_the_first_schema_is_upgraded_and_its_lines_and_new_ones_are_found(
+    path: Path,
+) -> None:
+    first = at(path)
+    first.append("j1", 0, start("r1") + line("an old line"))
+    first.close()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(
+            "CREATE TRIGGER logs_ai AFTER INSERT ON logs BEGIN"
+            " INSERT INTO logs_fts (rowid, text) VALUES (new.rowid, new.text); END"
+        )
+        db.execute("DELETE FROM _sqlite_migrations WHERE name LIKE 'm002%'")
+        db.execute("PRAGMA user_version=1")
+        db.commit()
+    again = at(path)
+    again.append("j2", 0, line("a new line"))
+    assert [log.text for log in again.logs(LogQuery("r1", text="line"))] == ["an old line", "a new line"]
+    again.close()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("INSERT INTO logs_fts(logs_fts) VALUES ('integrity-check')")
+        db.execute("UPDATE logs SET text='found once' WHERE seq=2")
+        assert db.execute("SELECT rowid FROM logs_fts WHERE logs_fts MATCH 'new'").fetchall() == []
