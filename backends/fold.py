@@ -38,8 +38,9 @@ def apply(doc: Doc, event: Event, journal: str) -> None:
     if fold is not None:
         fold(doc, event)
         if event["event"] in ("start", "attempt", "retry", "end"):
-            doc["journal"] = max(doc.get("journal", ""), journal)  # ids sort by time: the latest rotation
-        if event["event"] != "judge":  # what others say of a run is no sign of life
+            own = event.get("journal") or journal  # of a copied event: the one that it was first written to
+            doc["journal"] = max(doc.get("journal", ""), own)  # ids sort by time: the latest rotation
+        if event["event"] not in ("judge", "transition"):  # what others say of a run is no sign of life
             doc["active_at"] = max(doc.get("active_at", 0.0), event["at"])
 
 
@@ -119,7 +120,10 @@ def digest(
     now: float,
 ) -> Digest:
     """Fold a batch. `process` is the journal's record so far ({} for a new one); `load` fetches the documents
-    of runs by id; `now` is the store's clock (Unix seconds)."""
+    of runs by id; `now` is the store's clock (Unix seconds).
+
+    A journal whose header names what it is a `copy_of` brings its transitions along; none are derived from it.
+    """
     out = Digest(process)
     touched: dict[str, list[Event]] = {}
     for position, event in lines:
@@ -133,8 +137,13 @@ def digest(
             if event["event"] == "log":
                 out.logs.append((run_id, event))
             elif event["event"] in _KEPT:
-                out.events.append((run_id, position, event))
+                out.events.append((run_id, position, _without_journal(event)))
+            elif event["event"] == "transition":
+                out.transitions.append(_copied(event))
     process["received_at"] = now
+    copied = "copy_of" in process.get("header", {})
+    if not copied:
+        out.transitions.clear()
     known = load(list(touched)) if touched else {}
     for run_id, events in touched.items():
         doc = known.get(run_id)
@@ -145,8 +154,18 @@ def digest(
             apply(doc, event, journal)
         settle(doc)
         out.docs[run_id] = doc
-        out.transitions += transitions(before, doc, now)
+        if not copied:
+            out.transitions += transitions(before, doc, now)
     return out
+
+
+def _without_journal(event: Event) -> Event:
+    return {key: value for key, value in event.items() if key != "journal"} if "journal" in event else event
+
+
+def _copied(event: Event) -> dict[str, Any]:
+    said = {key: event.get(key) for key in ("from", "to", "condition", "reason")}
+    return {**said, "run_id": event["run"], "at": event["at"]}
 
 
 def sound(event: Event) -> bool:
@@ -169,6 +188,8 @@ def _has(kind: str, event: Event) -> bool:
         return event.get("kind") in KINDS and event.get("name") is not None
     if kind == "end":
         return event.get("state") in ENDINGS
+    if kind == "transition":
+        return event.get("to") in STATES and event.get("from") in (None, *STATES)
     if kind == "judge":
         condition = event.get("condition")
         return event.get("state") in ENDINGS if condition is None else condition in CONDITIONS
@@ -300,6 +321,10 @@ def _log(doc: Doc, event: Event) -> None:
     doc["log_lines"] = doc.get("log_lines", 0) + 1
 
 
+def _transition(doc: Doc, event: Event) -> None:
+    """Changes nothing: it tells of a change."""
+
+
 def _forgot(doc: Doc, event: Event) -> None:
     """Stands in a file for `lines` log lines that were pruned from it, the last of them at `at`."""
     doc["log_lines"] = doc.get("log_lines", 0) + event["lines"]
@@ -335,17 +360,20 @@ _STARTING = (
     *("kind", "name", "run_name", "project", "tags", "parameters"),
     *("code", "check", "cause", "argv", "cwd"),
 )
+_OF_JOURNAL: Shape = {"journal": _text}
 _ENDING = ("state", "at", "seconds", "reason", "result", "error", "exit_code", "signal", "usage")
 _KEPT = ("start", "attempt", "retry", "end", "judge", "artifact", "slot", "drop")
 _SHAPES: dict[str, Shape] = {
     "start": {
+        **_OF_JOURNAL,
         **dict.fromkeys(("kind", "name", "run_name", "project", "parent", "cwd"), _text),
         **dict.fromkeys(("parameters", "code", "check", "cause"), _object),
         **dict.fromkeys(("tags", "argv"), _texts),
     },
-    "attempt": {"attempt": _count},
-    "retry": {"attempt": _count, "delay": _number, "reason": _text, "error": _object},
+    "attempt": {**_OF_JOURNAL, "attempt": _count},
+    "retry": {**_OF_JOURNAL, "attempt": _count, "delay": _number, "reason": _text, "error": _object},
     "end": {
+        **_OF_JOURNAL,
         **dict.fromkeys(("state", "reason", "signal"), _text),
         **dict.fromkeys(("error", "usage"), _object),
         **dict.fromkeys(("seconds", "exit_code"), _number),
@@ -356,6 +384,7 @@ _SHAPES: dict[str, Shape] = {
     "slot": {"limit": _text, "waited": _number, "held": _number},
     "drop": {"lines": _count, "bytes": _count},
     "forgot": {"lines": _count},
+    "transition": dict.fromkeys(("from", "to", "condition", "reason"), _text),
 }
 _NEEDED = {"attempt": ("attempt",), "retry": ("attempt",), "forgot": ("lines",)}
 _HEADER: Shape = {
@@ -376,5 +405,6 @@ _FOLDS: dict[str, Callable[[Doc, Event], None]] = {
     "log": _log,
     "drop": _drop,
     "forgot": _forgot,
+    "transition": _transition,
 }
 _OF_PROCESS: dict[str, Callable[[Doc, Event], None]] = {"process": _process, "beat": _beat, "close": _close}

@@ -25,6 +25,8 @@ FLOORS = (  # the first pattern that fits
     ("agent/watchdog/*", 2),
     ("agent/reports.py", 2),
     ("agent/lookup.py", 2),
+    ("agent/copying.py", 2),
+    ("agent/tally.py", 2),
     ("agent/terminal/*", 3),
     ("agent/web/*", 3),
     ("agent/*", 1),

@@ -48,7 +48,7 @@ __all__ = ["collect", "deliver"]
 
 HINDSIGHT = 3600.0  # seconds: what happened earlier than this before the first pass is history, not news
 _BATCH = 100  # transitions per step
-_CURSOR = ("cursor", "alerts")
+CURSOR = ("cursor", "alerts")
 
 
 def collect(backend: Backend, clock: Clock, settings: Settings) -> bool:
@@ -69,7 +69,7 @@ def collect(backend: Backend, clock: Clock, settings: Settings) -> bool:
         if row.at >= cursor.value["since"]:
             desk.take(row)
     if rows:  # losing this race is fine: the other watchdog put the same documents there
-        backend.put(*_CURSOR, {**cursor.value, "seq": rows[-1].seq}, cursor.version)
+        backend.put(*CURSOR, {**cursor.value, "seq": rows[-1].seq}, cursor.version)
     return len(rows) == _BATCH or _remind_of_one(backend, clock)
 
 
@@ -224,8 +224,8 @@ def _compose(backend: Backend, run: Run, facts: Facts) -> Json:
 
 def _cursor(backend: Backend, clock: Clock) -> Document:
     """How far transitions were collected, and since when they count; made by the first watchdog that has channels."""
-    held = backend.get(*_CURSOR)
+    held = backend.get(*CURSOR)
     while held is None:
-        backend.put(*_CURSOR, {"seq": 0, "since": clock.wall() - HINDSIGHT}, 0)
-        held = backend.get(*_CURSOR)
+        backend.put(*CURSOR, {"seq": 0, "since": clock.wall() - HINDSIGHT}, 0)
+        held = backend.get(*CURSOR)
     return held
