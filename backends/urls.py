@@ -22,6 +22,8 @@ _BUILT_IN = {
     "off": "holter.backends.memory:MemoryBackend",
     "sqlite": "holter.backends.sqlite:SqliteBackend",
     "file": "holter.backends.file:FileBackend",
+    "postgresql": "holter.backends.postgres:PostgresBackend",
+    "postgres": "holter.backends.postgres:PostgresBackend",
     "http": "holter.backends.http:HttpBackend",
     "https": "holter.backends.http:HttpBackend",
 }

@@ -129,6 +129,12 @@ def _collecting(backend: str) -> Callable[[str, HandClock], AbstractContextManag
     return lambda folder, clock: collector(folder, clock, backend)
 
 
+def _in_postgres(folder: str, clock: HandClock) -> AbstractContextManager[str]:
+    from .database import schema
+
+    return schema()
+
+
 SITES: dict[str, Site] = {
     "memory": Site("memory:{number}", shared=False),
     "sqlite": Site("sqlite:///holter.db", local=True),
@@ -143,5 +149,6 @@ SITES: dict[str, Site] = {
             "moved to a copy": _move_to_a_copy,
         },
     ),
+    "postgres": Site(beside=_in_postgres),
     "http+sqlite": Site(local=True, beside=_collecting("sqlite:///holter.db")),
 }
