@@ -45,7 +45,7 @@ if TYPE_CHECKING:
         Transition,
     )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _OPEN: set[SqliteBackend] = set()
 _WAL_LIMIT = 4 * 2**20  # bytes; past it the next writer checkpoints
 CHUNK = 500  # names in one IN (...), under SQLite's limit of bound parameters in every version
@@ -198,6 +198,16 @@ class SqliteBackend(SqliteRegistry):
         except sqlite3.Error as error:
             raise StorageError(f"{self.path}: {error}") from error
 
+    @contextmanager
+    def _moment(self) -> Iterator[None]:
+        """Several questions to one and the same state of the store. Short: meanwhile the WAL grows."""
+        self._rows("BEGIN")
+        try:
+            yield
+        finally:
+            with suppress(sqlite3.Error):
+                self._db.execute("ROLLBACK")
+
     # --- ledger: writing ---
 
     def append(self, journal: str, offset: int, data: bytes) -> int:
@@ -287,7 +297,7 @@ class SqliteBackend(SqliteRegistry):
         return logs(self, query)
 
     def summarize(self, query: RunQuery) -> list[JobSummary]:
-        from .sqlite_reads import summarize
+        from .sqlite_figures import summarize
 
         return summarize(self, query)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from json import loads
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .figures import figures
 from .memory import FAILURES, process_of, words_of
-from .records import JobSummary, Log, LogQuery, Process, Pruned, Retention, Run, RunQuery
+from .records import Log, LogQuery, Process, Pruned, Retention, Run, RunQuery
 from .sqlite_rows import forget_roots
+from .sqlite_where import where_of
 
 if TYPE_CHECKING:
     import sqlite3
@@ -34,7 +34,7 @@ _DOOMED = (
 
 
 def runs(store: SqliteBackend, query: RunQuery) -> list[Run]:
-    where, values = _where(query)
+    where, values = where_of(query)
     rows = store._rows(
         "SELECT runs.doc, journals.record FROM runs LEFT JOIN journals USING (journal) "
         f"WHERE {where} ORDER BY runs.created_at DESC, runs.id DESC LIMIT ? OFFSET ?",
@@ -85,36 +85,6 @@ def logs(store: SqliteBackend, query: LogQuery) -> list[Log]:
     )
     found = [Log(*row) for row in rows]
     return found[::-1] if query.last else found
-
-
-def summarize(store: SqliteBackend, query: RunQuery) -> list[JobSummary]:
-    where, values = _where(query)
-    picked = f"SELECT * FROM runs WHERE {where}"
-    counts = store._rows(
-        f"SELECT project, name, kind, state, count(*) FROM ({picked}) GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
-        *values,
-    )
-    durations = store._rows(
-        "SELECT project, name, kind, rank, of_all, duration_seconds FROM (SELECT project, name, kind, duration_seconds,"
-        " row_number() OVER job AS rank, count(*) OVER (PARTITION BY project, name, kind) AS of_all"
-        f" FROM ({picked}) WHERE state='COMPLETED' AND duration_seconds IS NOT NULL"
-        " WINDOW job AS (PARTITION BY project, name, kind ORDER BY duration_seconds))"
-        " WHERE rank IN ((of_all * 50 + 99) / 100, (of_all * 95 + 99) / 100)",  # nearest rank
-        *values,
-    )
-    newest = store._rows(
-        "SELECT project, name, kind, id, state, conditions, created_at, duration_seconds FROM (SELECT *, row_number()"
-        f" OVER (PARTITION BY project, name, kind ORDER BY created_at DESC, id DESC) AS age FROM ({picked}))"
-        " WHERE age = 1",
-        *values,
-    )
-    percentiles = {
-        (*row[:3], percent): row[5]
-        for row in durations
-        for percent in (50, 95)
-        if row[3] == (row[4] * percent + 99) // 100
-    }
-    return figures(counts, percentiles, newest)
 
 
 def processes(store: SqliteBackend, *, open_only: bool) -> list[Process]:
@@ -189,38 +159,3 @@ def _prune_lines(store: Pruning, before: float) -> int:
 
 def _parts(names: list[str]) -> Iterator[list[str]]:
     return (names[start : start + _ROOTS] for start in range(0, len(names), _ROOTS))
-
-
-def _where(query: RunQuery) -> tuple[str, list[Any]]:
-    """The WHERE of a run query. A run is seen once its start has arrived, which brings its kind."""
-    clauses: list[str] = ["runs.kind IS NOT NULL"]
-    values: list[Any] = []
-
-    def add(clause: str, *given: Any) -> None:
-        clauses.append(clause)
-        values.extend(given)
-
-    for column in ("project", "root_id", "parent_id", "journal"):
-        if (wanted := getattr(query, column)) is not None:
-            add(f"runs.{column}=?", wanted)
-    for column, pattern in (("name", query.job), ("host", query.host)):
-        if pattern is not None:
-            add(f"runs.{column} GLOB ?", pattern.replace("[!", "[^"))
-    if query.prefix is not None:
-        add("runs.id >= ? AND runs.id < ?", query.prefix, f"{query.prefix}\x7f")  # ids are ASCII
-    if query.kinds:
-        add(f"runs.kind IN ({','.join('?' * len(query.kinds))})", *query.kinds)
-    if query.states:
-        plain = query.plain_states()
-        either = [f"runs.state IN ({','.join('?' * len(plain))})"]
-        either += ["instr(runs.conditions, ?)"] * len(query.plain_conditions())
-        add(f"({' OR '.join(either)})", *plain, *(f" {name} " for name in query.plain_conditions()))
-    for tag in query.tags:
-        add("EXISTS (SELECT 1 FROM json_each(runs.tags) WHERE value=?)", tag)
-    if query.since is not None:
-        add("runs.created_at >= ?", query.since)
-    if query.until is not None:
-        add("runs.created_at < ?", query.until)
-    if query.roots:
-        add("runs.parent_id IS NULL")
-    return " AND ".join(clauses), values

@@ -73,6 +73,21 @@ def m002_lines_are_indexed_by_the_batch(db: Database) -> None:
     db.execute("DROP TRIGGER logs_ai")
 
 
+@MIGRATIONS()
+def m003_indexes_for_a_million_runs(db: Database) -> None:
+    for statement in (
+        "DROP INDEX runs_job",
+        "DROP INDEX runs_open",
+        "CREATE INDEX runs_job ON runs(name, created_at, id, state)",
+        "CREATE INDEX runs_state ON runs(state, created_at, id)",
+        (
+            "CREATE INDEX runs_figures ON runs(project, name, kind, created_at, id, state, duration_seconds,"
+            " conditions, parent_id) WHERE kind IS NOT NULL"
+        ),
+    ):
+        db.execute(statement)
+
+
 def upgrade(connection: sqlite3.Connection) -> None:
     """Apply what is missing. The caller holds the write gate: `Migrations.apply` races by itself."""
     connection.execute("PRAGMA journal_mode=WAL")
