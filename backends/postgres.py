@@ -8,6 +8,7 @@ exactly once by journal and offset, so that whoever does not know whether a comm
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import postgres_reads as reads
@@ -63,7 +64,8 @@ class PostgresBackend(PostgresRegistry):
         self.url = self._link.name
         self._clock = clock
         self._months = Months(self._link)
-        self._ears: Connection | None = None
+        self._ears = partial(Link, url, timeout)
+        self._listening: Link | None = None
         try:
             upgrade(self._link)
         except BaseException:
@@ -72,6 +74,16 @@ class PostgresBackend(PostgresRegistry):
 
     def close(self) -> None:
         self._link.close()
+        if self._listening is not None:
+            self._listening.close()
+
+    def changes(self, timeout: float) -> bool:
+        """Wait until a run or its lines may have changed, at most `timeout` seconds; see `changes`. LISTEN needs a
+        session of its own: through a pooler that lends one per transaction this is a wait and nothing more."""
+        if self._listening is None or not self._link.opened:
+            self._link.connection()  # raises where this is closed
+            self._listening = self._ears()
+        return self._listening.heard(f"holter_{self._link.schema}", timeout)
 
     def check(self) -> dict[str, Any]:
         return reads.check(self)

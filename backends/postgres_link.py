@@ -51,8 +51,9 @@ class Link:
         pairs = [pair for pair in options.split("&") if pair]
         named = [pair.partition("=")[2] for pair in pairs if pair.startswith("schema=")]
         self.schema = named[-1] if named else SCHEMA
-        if not self.schema.replace("_", "").isalnum() or not self.schema.isascii():
+        if not self.schema.replace("_", "").isalnum() or not self.schema.isascii() or len(self.schema) > 50:
             raise UnknownBackend(f"{self.schema!r} is no schema", hint="write ?schema=holter")
+        self._password = url.partition("://")[2].rpartition("@")[0].partition(":")[2]
         rest = "&".join(pair for pair in pairs if not pair.startswith("schema="))
         try:
             self._options: dict[str, Any] = conninfo_to_dict(f"{place}?{rest}" if rest else place)
@@ -60,7 +61,7 @@ class Link:
             raise UnknownBackend(
                 f"{self.name}: {self.said(error)}", hint="write postgresql://user:password@host:5432/database"
             ) from None
-        self._password = str(self._options.get("password") or "")
+        self._password = str(self._options.get("password") or "")  # as it is without %-signs
         self._db: Connection | None = None
         self.opened = True
         _OPEN.add(self)
@@ -91,6 +92,20 @@ class Link:
         _OPEN.discard(self)
         if db is not None:
             db.close()
+
+    def heard(self, channel: str, seconds: float) -> bool:
+        """Whether something was said on the channel within that time; True at once where one may have missed it, on the
+        first call and after the connection was lost. The connection then is for listening only."""
+        deaf = self._db is None or self._db.closed
+        try:
+            db = self.connection()
+            if deaf:
+                db.execute(f'LISTEN "{channel}"'.encode())
+                return True
+            return any(True for _ in db.notifies(timeout=seconds, stop_after=1))
+        except psycopg.Error as error:
+            self._drop()
+            self.refuse(error)
 
     def _drop(self) -> None:
         """Whatever state it is in: the next transaction gets a new one."""

@@ -12,6 +12,7 @@ counters are small and stay together. Ids compare byte by byte (COLLATE "C"), as
 from __future__ import annotations
 
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from .clock import root_of, time_of
@@ -87,7 +88,12 @@ MIGRATIONS = (_V1,)  # version n is made by the first n; one that was released i
 
 def born_of(run_id: str) -> str:
     """The partition key of a run and of all that belongs to it: a day as text, the same for ever for the same id."""
-    at = time_of(root_of(run_id))
+    return _born(root_of(run_id))
+
+
+@lru_cache(4096)
+def _born(root: str) -> str:
+    at = time_of(root)
     return NO_DAY if at is None else _day(at)
 
 
