@@ -172,7 +172,7 @@ def prune(days: int | None, dry_run: bool, yes: bool) -> None:
 
     from .agent.reports import forecast
     from .agent.terminal.desk import opened
-    from .agent.watchdog.daemon import retention_of
+    from .agent.watchdog.tidy import forget, retention_of, size_of
 
     if not (dry_run or yes or sys.stdin.isatty()):
         raise click.UsageError("prune asks first, and nobody is there to answer: give --yes or --dry-run")
@@ -186,11 +186,19 @@ def prune(days: int | None, dry_run: bool, yes: bool) -> None:
             f"{forecast(desk.backend, retention):,} runs older than {kept.days:g} days, "
             f"with all inside them, and lines older than {kept.logs_days:g} days"
         )
+        if kept.max_bytes is not None and (size := size_of(desk.backend)) is not None:
+            click.echo(
+                f"The store takes {size:,} bytes, of {kept.max_bytes:,} at most{_too_much(size, kept.max_bytes)}"
+            )
         if dry_run or not (yes or click.confirm("Forget them?")):
             return
         with screen.busy("Forgetting"):
-            gone = desk.backend.prune(retention)
+            gone = forget(desk.backend, evolve(desk.settings, retention=kept))
     click.echo(f"Forgot {gone.runs:,} runs (their tasks counted) and {gone.logs:,} lines.")
+
+
+def _too_much(size: int, most: int) -> str:
+    return ": the oldest runs go until it is less" if size > most else ""
 
 
 @click.command()

@@ -9,6 +9,7 @@ from attrs import field, frozen
 from ..backends.fold import CONDITIONS, ENDINGS
 
 Seconds = NewType("Seconds", float)
+Bytes = NewType("Bytes", int)
 EVENTS = (
     *(state.lower() for state in ENDINGS),
     *CONDITIONS,
@@ -18,11 +19,13 @@ EVENTS = (
 
 @frozen
 class Limit:
-    """A named limit: `slots` places; `scope` host (kernel locks) or shared (leases of `lease` seconds)."""
+    """A named limit: `slots` places; `scope` host (kernel locks) or shared (leases of `lease` seconds in the backend).
+    `on_lease_lost`: warn, or cancel the block whose lease ran out."""
 
     slots: int = 1
     scope: str = "host"
     lease: Seconds = Seconds(30.0)
+    on_lease_lost: str = "warn"
 
 
 @frozen
@@ -63,19 +66,23 @@ class Rule:
 
 @frozen
 class RetentionPolicy:
-    """What is kept how long: runs `days`, failures `keep_failures` seconds, log lines `logs_days`."""
+    """What is kept how long: runs `days`, failures `keep_failures` seconds, log lines `logs_days`. Of a store that
+    takes more than `max_bytes`, the oldest runs go sooner."""
 
     days: float = 90.0
     keep_failures: Seconds = Seconds(365 * 86400.0)
     logs_days: float = 30.0
+    max_bytes: Bytes | None = None
 
 
 @frozen
 class WatchdogSettings:
-    """`interval` seconds between passes, `ping` a URL that is called after each pass."""
+    """`interval` seconds between passes, `ping` a URL that is called after each pass. A run of another host is `lost`
+    when the store has heard nothing of its process for `lost_after` seconds."""
 
     ping: str | None = None
     interval: Seconds = Seconds(1.0)
+    lost_after: Seconds = Seconds(60.0)
 
 
 @frozen

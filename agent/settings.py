@@ -58,6 +58,7 @@ _FROM_ENVIRON = ("project", "backend", "heartbeat")
 _RANGES = (  # below, a loop has no pause, or the past begins in the future and pruning forgets everything
     ("heartbeat", 0.05, 3600.0),
     ("watchdog.interval", 0.01, 3600.0),
+    ("watchdog.lost_after", 0.1, 86400.0),
     ("retention.days", 0.0, 36525.0),
     ("retention.logs_days", 0.0, 36525.0),
 )
@@ -100,7 +101,7 @@ def expand(text: str, environ: Mapping[str, str] = os.environ) -> str:
 
 def job_view(settings: Settings) -> dict[str, Any]:
     """The few settings that a job needs, as plain JSON."""
-    limits = {name: {"slots": limit.slots, "scope": limit.scope} for name, limit in settings.limits.items()}
+    limits = {name: _limit_view(limit) for name, limit in settings.limits.items()}
     return {
         "project": settings.project,
         "backend": settings.backend,
@@ -108,6 +109,13 @@ def job_view(settings: Settings) -> dict[str, Any]:
         "redact": list(settings.redact),
         "limits": limits,
     }
+
+
+def _limit_view(limit: Limit) -> dict[str, Any]:
+    view: dict[str, Any] = {"slots": limit.slots, "scope": limit.scope}
+    if limit.scope == "shared":
+        view.update(lease=limit.lease, on_lease_lost=limit.on_lease_lost)
+    return view
 
 
 def refresh_cache(home: str, config: str | None) -> dict[str, Any]:
@@ -158,7 +166,7 @@ TEMPLATE = """\
 
 # limits:                                # places for `with concurrency("database")` and `--limit database`
 #   database: 3
-#   gpu: {slots: 1, scope: host, lease: 30s}   # counted on each host by itself; lease is reserved
+#   gpu: {slots: 1, scope: shared, lease: 30s, on_lease_lost: warn}   # among all hosts of the backend
 
 # checks:                                # what you expect of a job, by its name
 #   nightly-etl:
@@ -184,7 +192,7 @@ TEMPLATE = """\
 #     recovered: true                    # and when it is over
 #     fallback: pager                    # where `to` cannot be reached
 
-# retention: {days: 90, keep_failures: 365d, logs_days: 30}
+# retention: {days: 90, keep_failures: 365d, logs_days: 30, max_bytes: 2GB}
 # redact: ["*_token"]                    # more names whose values are never recorded
-# watchdog: {interval: 1s, ping: null}   # time between two passes; ping is reserved
+# watchdog: {interval: 1s, lost_after: 60s, ping: null}   # between two passes; silence of another host; reserved
 """

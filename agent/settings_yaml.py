@@ -13,7 +13,7 @@ from cattrs.errors import ForbiddenExtraKeysError
 
 from ..backends.errors import HolterError, ScheduleError, SettingsError
 from ..backends.schedule import Schedule, parse_duration
-from .setting_types import EVENTS, Channel, Seconds, Settings
+from .setting_types import EVENTS, Bytes, Channel, Seconds, Settings
 
 SIZE_LIMIT = 2**20  # bytes of a settings file
 
@@ -144,6 +144,19 @@ def _plain(kind: type) -> Any:
     return structure
 
 
+def parse_size(value: Any) -> int:
+    """Bytes from a number or a text like `2GB` (10^9) or `500MiB` (2^20)."""
+    text = str(value).strip().lower().removesuffix("b")
+    factor = 1
+    for power, letter in enumerate("kmgt", 1):
+        if text.endswith((letter, f"{letter}i")):
+            factor = 1024**power if text.endswith("i") else 1000**power
+    number = text.rstrip("kmgti").strip()
+    if isinstance(value, bool) or not number.replace(".", "", 1).isdecimal():
+        raise SettingsError(f"{value!r} is no size", hint="for example 2GB or 500MiB")
+    return int(float(number) * factor)
+
+
 def _converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True)
     for kind in (str, int, float, bool):
@@ -151,6 +164,9 @@ def _converter() -> cattrs.Converter:
     converter.register_structure_hook(Channel, _channel)
     converter.register_structure_hook_func(
         lambda kind: kind is Seconds, lambda value, _: Seconds(parse_duration(value))
+    )
+    converter.register_structure_hook_func(
+        lambda kind: kind is Bytes, lambda value, _: Bytes(parse_size(value))
     )
     converter.register_structure_hook_func(lambda kind: kind == tuple[str, ...], _texts)
     return converter
@@ -170,6 +186,12 @@ def _cross_check(settings: Settings, path: str) -> None:
             raise wrong(f"limits.{name}", f"{limit.slots} slots", "at least 1")
         if limit.scope not in ("host", "shared"):
             raise wrong(f"limits.{name}.scope", repr(limit.scope), "host or shared")
+        if not 0.5 <= limit.lease <= 86400:
+            raise wrong(
+                f"limits.{name}.lease", f"{limit.lease:g} is out of range", "from 0.5 to 86400 seconds"
+            )
+        if limit.on_lease_lost not in ("warn", "cancel"):
+            raise wrong(f"limits.{name}.on_lease_lost", repr(limit.on_lease_lost), "warn or cancel")
     for name, check in settings.checks.items():
         for key, text in (("timezone", "@daily"), ("schedule", check.schedule)):
             try:

@@ -21,9 +21,10 @@ from .file_format import (
     remove_last,
     replace,
     run_file,
+    size_of,
     without_lines,
 )
-from .file_index import survey
+from .file_index import files, survey
 from .file_registry import FileRegistry
 from .fold import sound
 from .lines import batch
@@ -99,6 +100,10 @@ class FileBackend(FileRegistry):
         from .sqlite_reads import prune
 
         return prune(self, retention)
+
+    def size(self) -> int:
+        """Bytes of the files, and those in use in the index."""
+        return sum(map(size_of, files(self._folder.path, ".jsonl"))) + self._folder.ask(SqliteBackend.size)
 
     # --- ledger: reading ---
 

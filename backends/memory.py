@@ -144,6 +144,13 @@ class MemoryBackend(_Registry):
             space.offsets[journal] = offset + len(data)
             return offset + len(data)
 
+    def size(self) -> int:
+        """Bytes of the same as text, about."""
+        space = self._space
+        with space.lock:
+            held = (space.docs, space.events, space.logs, space.transitions, space.processes)
+            return sum(len(repr(each)) for each in held)
+
     def runs(self, query: RunQuery) -> list[Run]:
         found = sorted(self._matching(query), key=lambda run: (run.created_at, run.id), reverse=True)
         stop = None if query.limit is None else query.offset + query.limit

@@ -268,6 +268,13 @@ class SqliteBackend(SqliteRegistry):
 
         return prune(self, retention)
 
+    def size(self) -> int:
+        """Bytes in use. The file itself does not shrink: what was forgotten makes room for what comes."""
+        [(pages,)], [(free,)], [(each,)] = (
+            self._rows(f"PRAGMA {name}") for name in ("page_count", "freelist_count", "page_size")
+        )
+        return int((pages - free) * each)
+
     def _drop_roots(self, roots: list[str]) -> None:
         """Called inside the transactions of `prune`, before its deletions: nothing else is kept of these here."""
 

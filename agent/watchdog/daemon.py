@@ -21,7 +21,6 @@ from loguru import logger
 from ...backends.base import Backend
 from ...backends.clock import SYSTEM, Clock
 from ...backends.errors import HolterError
-from ...backends.records import Retention
 from ...backends.urls import open_backend, redacted
 from ..settings import Settings
 from . import notify, outbox, pulse
@@ -31,10 +30,12 @@ from .deaths import Deaths
 from .enforce import Enforcer
 from .judgements import Judge
 from .reconcile import Sightings, reconcile
+from .tidy import forget
 
 logger.disable("holter")  # quiet where it is embedded, as loguru asks of libraries; `watch` speaks up
 BACK_OFF_AT_MOST = 60.0  # seconds between tries of a step that keeps failing
 TIDY_EVERY = 3600.0
+TIDY_LOOK = 60.0  # seconds between looks whether it is time
 NOTIFY_EVERY = 0.5  # seconds between looks at the transitions when nothing woke the alerting loop
 
 
@@ -92,7 +93,6 @@ class Watchdog:
             Step("reconciling live runs", self._reconcile),
             Step("enforcing time limits", self._enforce),
             Step("writing the pulse", self._pulse, every=pulse.EVERY),
-            Step("forgetting old records", self._tidy, every=TIDY_EVERY),
         ]
 
     def step(self) -> bool:
@@ -163,11 +163,32 @@ class Watchdog:
     def _pulse(self) -> None:
         pulse.beat(self._store(), self.clock.wall(), started_at=self.started_at, once=self.once)
 
+
+class Tidier:
+    """The forgetting half, with a store handle of its own: a history that is to go holds up nobody."""
+
+    def __init__(self, settings: Settings, *, clock: Clock = SYSTEM) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.stopped = False
+        self._backend: Backend | None = None
+        self.steps = [Step("forgetting old records", self._tidy, every=TIDY_EVERY)]
+
+    def step(self) -> None:
+        for step in self.steps:
+            step.run(self.clock.monotonic())
+
+    def close(self) -> None:
+        if self._backend is not None:
+            self._backend.close()
+
     def _tidy(self) -> None:
-        gone = self._store().prune(retention_of(self.settings, self.clock.wall()))
+        if self._backend is None:
+            self._backend = open_store(self.settings, self.clock)
+        gone = forget(self._backend, self.settings, self.clock, lambda: self.stopped)
         if gone.runs or gone.logs:
             logger.info("forgot {} runs and {} log lines", gone.runs, gone.logs)
-        outbox.tidy(self._store(), self.clock)
+        outbox.tidy(self._backend, self.clock)
 
 
 class Herald:
@@ -211,16 +232,6 @@ def open_store(settings: Settings, clock: Clock = SYSTEM) -> Backend:
     return open_backend(settings.backend, settings.home, clock=clock)
 
 
-def retention_of(settings: Settings, now: float) -> Retention:
-    """The settings' periods as moments before `now` (Unix seconds)."""
-    kept = settings.retention
-    return Retention(
-        runs_before=now - kept.days * 86400,
-        failures_before=now - max(kept.keep_failures, kept.days * 86400),
-        logs_before=now - kept.logs_days * 86400,
-    )
-
-
 def watch(settings: Settings, *, once: bool = False) -> int:
     """Watch until SIGTERM or SIGINT, and return 0; or for one pass, and return 1 if something in it failed.
 
@@ -249,12 +260,12 @@ def watch(settings: Settings, *, once: bool = False) -> int:
 
 
 def _once(settings: Settings) -> int:
-    dog, herald = Watchdog(settings, once=True), Herald(settings)
-    dog.step()
-    herald.step()
-    herald.close()
-    dog.close()
-    return 1 if any(step.failures for step in (*dog.steps, *herald.steps)) else 0
+    dog, herald, tidier = Watchdog(settings, once=True), Herald(settings), Tidier(settings)
+    for each in (dog, herald, tidier):
+        each.step()
+    for each in (tidier, herald, dog):
+        each.close()
+    return 1 if any(step.failures for each in (dog, herald, tidier) for step in each.steps) else 0
 
 
 def _loop(settings: Settings) -> int:
@@ -269,6 +280,9 @@ def _loop(settings: Settings) -> int:
     previous = {each: signal.signal(each, ask_to_stop) for each in (signal.SIGTERM, signal.SIGINT)}
     alerting = threading.Thread(target=_alerting, args=(settings, stop, news), name="holter-alerts")
     alerting.start()
+    tidier = Tidier(settings)
+    tidying = threading.Thread(target=_tidying, args=(tidier, stop), name="holter-tidy", daemon=True)
+    tidying.start()
     logger.info("watching {} into {}", settings.home, redacted(settings.backend))
     try:
         while not stop.is_set():
@@ -279,7 +293,11 @@ def _loop(settings: Settings) -> int:
     finally:
         stop.set()
         news.set()
+        tidier.stopped = True
         alerting.join(timeout=15)
+        tidying.join(
+            timeout=2
+        )  # in the middle of a long history it is left: transactions are whole or nothing
         dog.close()
         for number, handler in previous.items():
             signal.signal(number, handler)
@@ -294,3 +312,10 @@ def _alerting(settings: Settings, stop: threading.Event, news: threading.Event) 
         news.wait(NOTIFY_EVERY)
         news.clear()
     herald.close()
+
+
+def _tidying(tidier: Tidier, stop: threading.Event) -> None:
+    while not stop.is_set():
+        tidier.step()
+        stop.wait(TIDY_LOOK)
+    tidier.close()
