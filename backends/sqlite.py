@@ -19,6 +19,7 @@ from .errors import OffsetMismatch, StorageError, StoreTooNew
 from .fold import digest
 from .gate import Gate
 from .lines import batch
+from .mounts import file_system, is_network
 from .sqlite_registry import SqliteRegistry
 from .sqlite_rows import free_seqs, put_journal, put_rows, put_runs
 from .urls import path_of, redacted
@@ -48,15 +49,23 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 3
 _OPEN: set[SqliteBackend] = set()
 _WAL_LIMIT = 4 * 2**20  # bytes; past it the next writer checkpoints
+_NOT_SHARED = (
+    "SQLite needs a local one: use postgresql://, http:// or file:///, or add ?force=true if one host uses it"
+)
 CHUNK = 500  # names in one IN (...), under SQLite's limit of bound parameters in every version
 
 
 class SqliteBackend(SqliteRegistry):
-    """See `holter.backends.base` for the contract. `timeout` None blocks as long as another writer lives."""
+    """See `holter.backends.base` for the contract. `timeout` None blocks as long as another writer lives.
+
+    On a network file system it raises StorageError, unless the URL ends in `?force=true`: for one single host.
+    """
 
     def __init__(self, url: str, *, home: str, clock: Clock = SYSTEM, timeout: float | None = 10.0) -> None:
         self.url = redacted(url)
-        self.path = path_of(url, home)
+        plain, _, options = url.partition("?")
+        self.path = path_of(plain, home)
+        self._forced = "force=true" in options.split("&")
         self._clock = clock
         self._timeout = timeout
         self._gate: Gate | None = None
@@ -71,6 +80,8 @@ class SqliteBackend(SqliteRegistry):
     def _open(self) -> None:
         try:
             os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+            if not self._forced and is_network(kind := file_system(self.path)):
+                raise StorageError(f"{self.path} is on a network file system ({kind})", hint=_NOT_SHARED)
             self._gate = Gate(f"{self.path}.gate", self._timeout)
             _create(self.path)
             _OPEN.add(self)

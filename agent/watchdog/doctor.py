@@ -15,8 +15,9 @@ from attrs import frozen
 from ...backends.base import Backend
 from ...backends.clock import SYSTEM, Clock
 from ...backends.errors import ChannelError, HolterError, SettingsError
+from ...backends.mounts import file_system, is_network
 from ...backends.records import Json, RunQuery
-from ...backends.urls import open_backend, redacted
+from ...backends.urls import open_backend, path_of, redacted
 from ..settings import Settings, load
 from . import outbox, pulse
 from .adopt import Adopted, catch_up
@@ -24,24 +25,6 @@ from .channels import open_channel
 
 ROOM = 200 * 2**20  # bytes that a disk should have free
 AHEAD = 60.0  # seconds that a record may be ahead of this clock
-NETWORK = frozenset(
-    [
-        "nfs",
-        "nfs4",
-        "cifs",
-        "smb3",
-        "smbfs",
-        "ncpfs",
-        "afs",
-        "ceph",
-        "lustre",
-        "gpfs",
-        "beegfs",
-        "glusterfs",
-        "fuse.sshfs",
-        "fuse.glusterfs",
-    ]
-)
 
 
 @frozen
@@ -118,7 +101,7 @@ def _home(home: str) -> Iterator[Finding]:
         yield Finding("warn", "home", f"{home} is open to others (mode {mode:o})", f"chmod 700 {home}")
     else:
         yield Finding("ok", "home", f"{home} (mode {mode:o})")
-    yield _file_system(home)
+    yield _file_system("HOLTER_HOME", home)
     free = shutil.disk_usage(home).free
     detail = f"{free / 2**30:.1f} GiB free"
     if free < ROOM:
@@ -129,28 +112,12 @@ def _home(home: str) -> Iterator[Finding]:
         yield Finding("ok", "disk", detail)
 
 
-def _file_system(home: str) -> Finding:
-    kind = file_system(home)
-    if kind in NETWORK:
-        todo = "move HOLTER_HOME to a local disk: locks of a network file system prove nothing"
-        return Finding("warn", "file system", f"{home} is on a network file system ({kind})", todo)
+def _file_system(what: str, path: str) -> Finding:
+    kind = file_system(path)
+    if is_network(kind):
+        todo = f"move {what} to a local disk: locks of a network file system prove nothing"
+        return Finding("warn", "file system", f"{path} is on a network file system ({kind})", todo)
     return Finding("ok", "file system", kind or "unknown to this system")
-
-
-def file_system(path: str) -> str:
-    """The type of the file system that `path` is on, as Linux names it; "" where it cannot be told."""
-    best, kind = "", ""
-    try:
-        with open("/proc/self/mounts", encoding="utf-8", errors="replace") as file:
-            mounts = [row.split() for row in file]
-    except OSError:
-        return ""
-    real = os.path.realpath(path) + "/"
-    for _, point, found, *_ in mounts:
-        point = point.replace("\\040", " ")
-        if real.startswith(point.rstrip("/") + "/") and len(point) >= len(best):
-            best, kind = point, found
-    return kind
 
 
 def _settings(settings: Settings) -> Iterator[Finding]:
@@ -166,6 +133,10 @@ def _settings(settings: Settings) -> Iterator[Finding]:
 
 
 def _store(settings: Settings, backend: Backend, clock: Clock) -> Iterator[Finding]:
+    if settings.backend.startswith(("sqlite:", "file:")):
+        place = path_of(settings.backend.partition("?")[0], settings.home)
+        if is_network(file_system(place)):
+            yield _file_system("the store", place)
     said = backend.check()
     level, todo = (
         ("ok", "") if said["ok"] else ("fail", "restore the store from a backup; journals keep what is new")

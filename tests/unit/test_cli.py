@@ -655,10 +655,10 @@ def test_doctor_warns_of_a_home_that_others_can_read_and_of_waiting_journals(
 
 
 def test_doctor_knows_the_file_system_that_a_path_is_on(tmp_path: Path) -> None:
-    from holter.agent.watchdog.doctor import NETWORK, file_system
+    from holter.backends.mounts import file_system, is_network
 
     assert file_system("/proc/self") in ("proc", "")
-    assert file_system(str(tmp_path)) not in NETWORK
+    assert not is_network(file_system(str(tmp_path)))
 
 
 # --- the watchdog's absence ----------------------------------------------------------------------------------
