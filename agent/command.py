@@ -16,6 +16,7 @@ import sys
 from contextlib import ExitStack
 from functools import partial
 from json import dumps
+from signal import SIGTERM
 
 from ..backends.clock import SYSTEM
 from ..backends.errors import HolterError, SettingsError, SlotTimeout, UnknownLimit
@@ -271,9 +272,11 @@ def _take_slot(slots: ExitStack, limit: str, on_busy: str) -> bool:
 
     name, count = parse_limit(limit)
     if count is not None:
-        configure(limits={**knobs().limits, name: {"slots": count, "scope": "host"}})
+        configure(limits={**knobs().limits, name: {**knobs().limits.get(name, {}), "slots": count}})
     try:
-        slots.enter_context(concurrency(name, timeout_seconds=None if on_busy == "wait" else 0, strict=True))
+        wait = None if on_busy == "wait" else 0
+        end = partial(os.kill, os.getpid(), SIGTERM)  # passed on to the command, as any
+        slots.enter_context(concurrency(name, timeout_seconds=wait, strict=True, on_lost=end))
     except SlotTimeout:
         if on_busy == "skip":
             return False

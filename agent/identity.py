@@ -16,19 +16,27 @@ if TYPE_CHECKING:
 
 
 def host() -> str:
-    """This machine's name."""
-    return os.uname().nodename
+    """This machine's name. (HOLTER_TEST_HOST is for tests that make two hosts out of one.)"""
+    return os.environ.get("HOLTER_TEST_HOST") or os.uname().nodename
 
 
 def boot_id() -> str:
-    """The kernel's id of this boot; "" where there is none (not Linux)."""
-    return _read("/proc/sys/kernel/random/boot_id").strip()
+    """The kernel's id of this boot; "" where there is none (not Linux). (HOLTER_TEST_BOOT is for tests.)"""
+    return os.environ.get("HOLTER_TEST_BOOT") or _read("/proc/sys/kernel/random/boot_id").strip()
 
 
 def namespace() -> int:
     """Inode of this process's PID namespace; 0 where there is none."""
     try:
         return os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        return 0
+
+
+def time_namespace() -> int:
+    """Inode of this process's time namespace, inside which monotonic clocks agree; 0 where there is none."""
+    try:
+        return os.stat("/proc/self/ns/time").st_ino
     except OSError:
         return 0
 

@@ -17,8 +17,10 @@ from . import recorder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
+last_words: list[Callable[[], object]] = []  # what else is to be done before such a signal ends the process
 _NAMES = {_signal.SIGTERM: "SIGTERM", _signal.SIGHUP: "SIGHUP"}
 
 
@@ -41,5 +43,7 @@ def watch() -> bool:
 def _record_and_die(number: int, frame: Any) -> None:
     name = _NAMES[number]
     recorder.end_all("CRASHED", f"terminated by {name}", signal=name)
+    for say in last_words:
+        say()
     _signal.signal(number, _signal.SIG_DFL)
     os.kill(os.getpid(), number)

@@ -33,6 +33,7 @@ class Deadline:
     """`with Deadline(seconds):` raises RunTimeout inside the block when the time is up. `fired` tells whose it was."""
 
     __slots__ = ("_armed", "_lock", "_thread", "_timer", "at", "fired", "seconds")
+    error: type[RunTimeout] = RunTimeout
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -59,7 +60,7 @@ class Deadline:
             error[0] is None and time.monotonic() >= self.at
         ):  # C code held the GIL, and nobody could interrupt it
             self.fired = True
-            raise RunTimeout(self.message)
+            raise self.error(self.message)
 
     def _arm_alarm(self) -> bool:
         """Take SIGALRM if it is ours or nobody's; False in other threads and where the user has it."""
@@ -92,7 +93,7 @@ class Deadline:
         with self._lock:  # else the block could be left between the question and the deed
             if self._armed:
                 self.fired = True
-                _raise_in(self._thread, RunTimeout)
+                _raise_in(self._thread, self.error)
 
     def _disarm_thread(self) -> None:
         with self._lock:
@@ -138,7 +139,7 @@ def _on_alarm(number: int, frame: FrameType | None) -> None:
         del _alarms[_alarms.index(due) :]  # what runs inside it is over with it, and not for its own slowness
     _set_alarm()
     if due is not None:
-        raise RunTimeout(due.message)
+        raise due.error(due.message)
 
 
 def _is_writing(frame: FrameType | None) -> bool:

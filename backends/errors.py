@@ -11,6 +11,7 @@
     ├── LimitBusy(RuntimeError)          `on_busy="fail"` and no slot was free
     ├── SlotReentry(RuntimeError)        the same run asks again for a limit that it holds
     ├── RunTimeout(TimeoutError)         a flow or task ran into its `timeout_seconds`
+    │   └── LeaseLost                    a shared limit is no longer held, and its `on_lease_lost` is `cancel`
     ├── ChannelError(OSError)            an alert could not be delivered
     └── StorageError(OSError)            a store did not do what was asked
         ├── OffsetMismatch               a batch does not start where the store stands
@@ -83,6 +84,16 @@ class RunTimeout(HolterError, TimeoutError):
 
     def __init__(self, message: str = "ran longer than timeout_seconds", *, hint: str = "") -> None:
         super().__init__(message, hint=hint)
+
+
+class LeaseLost(RunTimeout):
+    """The lease of a shared limit ran out inside its block, and `on_lease_lost: cancel` ends the block."""
+
+    def __init__(self, message: str = "the lease of a shared limit ran out", *, hint: str = "") -> None:
+        super().__init__(
+            message,
+            hint=hint or "look at what was written since; give the token along, so that the late are refused",
+        )
 
 
 class ChannelError(HolterError, OSError):

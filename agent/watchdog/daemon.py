@@ -23,13 +23,16 @@ from ...backends.clock import SYSTEM, Clock
 from ...backends.errors import HolterError
 from ...backends.urls import open_backend, redacted
 from ..settings import Settings
-from . import notify, outbox, pulse
+from . import notify, outbox, pulse, reap
 from .adopt import Adopted, catch_up
+from .afar import Ears
 from .births import Births
 from .deaths import Deaths
 from .enforce import Enforcer
 from .judgements import Judge
-from .reconcile import Sightings, reconcile
+from .reap import Reaper
+from .reconcile import reconcile
+from .sightings import Sightings
 from .tidy import forget
 
 logger.disable("holter")  # quiet where it is embedded, as loguru asks of libraries; `watch` speaks up
@@ -85,6 +88,8 @@ class Watchdog:
         self.seen = Adopted()
         self._looked = False  # whether `seen` is of this pass: silence is judged on nothing older
         self._sightings = Sightings()
+        self._ears = Ears(settings.watchdog.lost_after)
+        self._reaper = Reaper(clock)
         self._backend: Backend | None = None
         self._judge: Judge | None = None
         self._enforcer = Enforcer(clock, once)
@@ -92,6 +97,7 @@ class Watchdog:
             Step("adopting dead journals", self._adopt),
             Step("reconciling live runs", self._reconcile),
             Step("enforcing time limits", self._enforce),
+            Step("freeing leases that ran out", self._reap, every=reap.EVERY),
             Step("writing the pulse", self._pulse, every=pulse.EVERY),
         ]
 
@@ -144,7 +150,9 @@ class Watchdog:
             return
         silence = self._sightings.look(self.seen.live, self.clock)
         checks = dict(self.settings.checks)
-        changed = reconcile(self._store(), self._open_judge(), self.seen.live, silence, checks, self.clock)
+        store, live = self._store(), self.seen.live
+        far = self._ears.listen(store.processes(), live, self.clock)
+        changed = reconcile(store, self._open_judge(), live, silence, checks, self.clock, far)
         if changed:
             logger.info("{} conditions changed", changed)
 
@@ -159,6 +167,10 @@ class Watchdog:
         if self._judge is None:
             self._judge = Judge(self.settings.home, self.settings.project, self._store(), self.clock)
         return self._judge
+
+    def _reap(self) -> None:
+        for text in self._reaper.reap(self._store()):
+            logger.warning("{}", text)
 
     def _pulse(self) -> None:
         pulse.beat(self._store(), self.clock.wall(), started_at=self.started_at, once=self.once)

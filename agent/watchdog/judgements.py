@@ -32,10 +32,11 @@ class Judge:
         at = self._clock.wall()
         self._write({"event": "judge", "run": run_id, "at": at, "state": state, "reason": reason, "by": by})
 
-    def condition(self, run_id: str, name: str, on: bool, reason: str = "") -> None:
-        """The live run has, or no longer has, a condition."""
+    def condition(self, run_id: str, name: str, on: bool, reason: str = "", after: float = 0.0) -> None:
+        """The live run has, or no longer has, a condition. `after` is when it was last spoken of, where that may have
+        been by another host, whose clock is another (Unix seconds)."""
         self._at = at = max(
-            self._clock.wall(), self._at + 1e-6
+            self._clock.wall(), self._at + 1e-6, after + 1e-6
         )  # the later word counts, also after a step of the clock
         self._write(
             {"event": "judge", "run": run_id, "at": at, "condition": name, "on": on, "reason": reason}

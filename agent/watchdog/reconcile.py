@@ -4,16 +4,14 @@
   swapped out, or C code that holds the GIL. Judged on this watchdog's own monotonic clock, from when it first looked.
 * `overdue`: runs longer than its `max_duration`.
 * `stalled`: nothing has come from the run or its descendants for `stall_after`.
+* `lost`: the store has heard nothing of its process, which is none of this home's, for `lost_after`. See `afar`.
 
 None of them is an ending, and each is taken back when it is no longer true.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
-
-from attrs import define, field
 
 from ...backends.base import Backend
 from ...backends.clock import Clock
@@ -21,39 +19,13 @@ from ...backends.fold import OPEN
 from ...backends.records import LogQuery, Run, RunQuery
 from ...backends.schedule import format_duration
 from .adopt import Live
+from .afar import Afar
 from .judgements import Judge
+from .sightings import Sightings
 
 MISSED_BEATS = 3
-JUMP = 5.0  # seconds by which wall and monotonic clock may disagree between two passes
 JUDGED = ("overdue", "stalled", "unresponsive")
-
-
-@define
-class Sightings:
-    """When each journal was last seen to grow, on our own monotonic clock (seconds); the clocks at the last pass."""
-
-    grown: dict[str, tuple[int, float]] = field(factory=dict)
-    _wall: float | None = None
-    _monotonic: float = 0.0
-
-    def look(self, live: Iterable[Live], clock: Clock) -> dict[str, float]:
-        """Seconds of silence by journal. After a sleep of the host, a step of the clock or a pause of this watchdog
-        everybody starts anew."""
-        now = clock.monotonic()
-        if self._jumped(clock):
-            self.grown.clear()
-        self._wall, self._monotonic = clock.wall(), now
-        held, self.grown = self.grown, {}
-        for each in live:
-            size, since = held.get(each.journal, (-1, now))
-            self.grown[each.journal] = (each.size, now if each.size != size else since)
-        return {journal: now - since for journal, (_, since) in self.grown.items()}
-
-    def _jumped(self, clock: Clock) -> bool:
-        if self._wall is None:
-            return False
-        slept = clock.monotonic() - self._monotonic
-        return abs((clock.wall() - self._wall) - slept) > JUMP or slept > 3 * JUMP
+__all__ = ["Sightings", "conditions_of", "expectations", "last_activity", "reconcile"]
 
 
 def reconcile(
@@ -63,26 +35,42 @@ def reconcile(
     silence: dict[str, float],
     checks: dict[str, Any],
     clock: Clock,
+    far: Afar | None = None,
 ) -> int:
     """Write every condition that is not as it should be; return how many were written.
 
-    `checks` are the settings' expectations by job; they win over what the decorator declared.
+    `checks` are the settings' expectations by job; they win over what the decorator declared. `far` is what was heard
+    of processes elsewhere.
     """
     judge.ship()  # what the store did not take the last time, before it is said again
     mute = {each.journal: silence.get(each.journal, 0.0) for each in live if _is_mute(each, silence)}
+    far = far or Afar({})
     written = 0
     now = clock.wall()
     for run in backend.runs(RunQuery(states=OPEN, limit=None)):
         wanted = conditions_of(
             run, expectations(run, checks), now, mute, lambda run=run: last_activity(backend, run)
         )
+        written += _judge_lost(backend, judge, run, far)
         for name in JUDGED:
+            if name == "unresponsive" and far.is_foreign(run):
+                continue  # only its own host's watchdog can tell
             if (name in wanted) != (name in run.conditions):
                 judge.condition(run.id, name, name in wanted, wanted.get(name, ""))
                 written += 1
     if written:
         judge.ship()
     return written
+
+
+def _judge_lost(backend: Backend, judge: Judge, run: Run, far: Afar) -> int:
+    """Say that a run is lost, or is not any more; whether that was news."""
+    reason = far.lost(run)
+    if reason is None or bool(reason) == ("lost" in run.conditions):
+        return 0
+    spoken = (event["at"] for event in backend.events(run.id) if event.get("condition") == "lost")
+    judge.condition(run.id, "lost", bool(reason), reason, after=max(spoken, default=0.0))
+    return 1
 
 
 def conditions_of(

@@ -146,9 +146,13 @@ def test_strict_names_the_nearest_limit_and_what_to_write(home: str) -> None:
         pass
 
 
-def test_a_limit_across_hosts_is_refused_rather_than_half_kept(home: str) -> None:
-    with pytest.raises(SettingsError, match="across hosts are not available yet") as caught:
-        concurrency(["database", "far"]).__enter__()
+def test_a_shared_limit_is_refused_where_nothing_is_shared(home: str) -> None:
+    configure(backend="off:")
+    try:
+        with pytest.raises(SettingsError, match="shares nothing") as caught:
+            concurrency(["database", "far"]).__enter__()
+    finally:
+        configure(backend="sqlite:///holter.db")
     assert caught.value.path == "limits.far.scope"
     assert held(home, "database") == 0
 

@@ -1,0 +1,109 @@
+"""What a watchdog hears of processes elsewhere: those whose journal is on another host, or in another home.
+
+All that is seen of them is what the store receives: a journal's beats arrive with its other lines, and the store keeps
+the latest. Silence is counted on this watchdog's own monotonic clock, from when it first looked, so a fresh one gives
+everybody a full grace; after a sleep of its host, a step of its clock or a time without the store it starts anew. No
+sender's clock is asked.
+
+From silence follows `lost`, never CRASHED: the host may be cut off, and its runs well. Whatever is heard of the process
+takes it back. What nobody has observed long enough to say is left as it is, so several watchdogs do not contradict each
+other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from attrs import define, field, frozen
+
+from ...backends.clock import Clock, rfc3339
+from ...backends.records import Json, Process, Run
+from ...backends.schedule import format_duration
+from .adopt import Live
+from .sightings import Sightings
+
+MISSED_BEATS = 3
+
+
+@frozen
+class Voice:
+    """The last that was heard of a process: `silent` for so many seconds as far as we saw, `fresh` if something came
+    since we first looked, `foreign` if its journal is not of this home; `host` and `at` (the store's clock) say who and
+    since when, `beat` seconds lie between its beats."""
+
+    silent: float
+    fresh: bool
+    foreign: bool
+    host: str = "its host"
+    at: float = 0.0
+    beat: float = 0.0
+
+
+@frozen
+class Afar:
+    """Voices by journal."""
+
+    voices: dict[str, Voice]
+    lost_after: float = 60.0
+
+    def is_foreign(self, run: Run) -> bool:
+        voice = self.voices.get(run.journal or "")
+        return voice is not None and voice.foreign
+
+    def lost(self, run: Run) -> str | None:
+        """Why the run is lost; "" where it is not, None where that cannot be said."""
+        voice = self.voices.get(run.journal or "")
+        if voice is None:
+            return None
+        patience = max(self.lost_after, MISSED_BEATS * voice.beat)
+        if voice.silent <= patience:
+            return "" if voice.fresh else None
+        if not voice.foreign:
+            return None  # its journal is here: its own host's proofs count
+        since = str(rfc3339(voice.at))[:19]
+        return f"nothing was heard of {voice.host} since {since}Z, for more than {format_duration(patience)}"
+
+
+@define
+class Ears:
+    """Listens to the store, pass by pass. `lost_after` is in seconds."""
+
+    lost_after: float
+    _sightings: Sightings = field(factory=Sightings)
+    _first: dict[str, int] = field(factory=dict)
+
+    def listen(self, processes: Iterable[Process], live: Iterable[Live], clock: Clock) -> Afar:
+        """`processes` are those that the store has open, `live` the journals of this home whose process lives."""
+        here = {_identity(each.header) for each in live}
+        groups: dict[
+            str, list[Process]
+        ] = {}  # a process that went on in a new journal is heard in any of them
+        for each in processes:
+            groups.setdefault(_identity(each.header), []).append(each)
+        marks = {name: sum(each.offset for each in group) for name, group in groups.items()}
+        silent = self._sightings.silence(marks, clock)
+        self._first = {name: self._first.get(name, mark) for name, mark in marks.items()}
+        voices = {}
+        for name, group in groups.items():
+            fresh = marks[name] != self._first[name]
+            voice = _voice(group, silent[name], fresh=fresh, foreign=name not in here)
+            voices.update((each.journal, voice) for each in group)
+        return Afar(voices, self.lost_after)
+
+
+def _voice(group: list[Process], silent: float, *, fresh: bool, foreign: bool) -> Voice:
+    last = max(group, key=lambda each: each.received_at)
+    beat = last.header.get("heartbeat")
+    return Voice(
+        silent,
+        fresh,
+        foreign,
+        host=str(last.header.get("host") or "its host"),
+        at=last.received_at,
+        beat=float(beat) if isinstance(beat, int | float) else 0.0,
+    )
+
+
+def _identity(header: Json) -> str:
+    """What tells a process from every other, whatever journal it writes."""
+    return repr([header.get(key) for key in ("host", "boot", "namespace", "pid", "start_ticks")])

@@ -1,0 +1,44 @@
+"""How long something has been silent, as this watchdog itself observed it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from attrs import define, field
+
+from ...backends.clock import Clock
+from .adopt import Live
+
+JUMP = 5.0  # seconds by which wall and monotonic clock may disagree between two passes
+
+
+@define
+class Sightings:
+    """When each journal was last seen to grow, on our own monotonic clock (seconds); the clocks at the last pass."""
+
+    grown: dict[str, tuple[int, float]] = field(factory=dict)
+    _wall: float | None = None
+    _monotonic: float = 0.0
+
+    def look(self, live: Iterable[Live], clock: Clock) -> dict[str, float]:
+        """Seconds of silence by journal. After a sleep of the host, a step of the clock or a pause of this watchdog
+        everybody starts anew."""
+        return self.silence({each.journal: each.size for each in live}, clock)
+
+    def silence(self, marks: dict[str, int], clock: Clock) -> dict[str, float]:
+        """The same for anything that has a name and a number that changes when it is heard."""
+        now = clock.monotonic()
+        if self._jumped(clock):
+            self.grown.clear()
+        self._wall, self._monotonic = clock.wall(), now
+        held, self.grown = self.grown, {}
+        for name, mark in marks.items():
+            before, since = held.get(name, (-1, now))
+            self.grown[name] = (mark, now if mark != before else since)
+        return {name: now - since for name, (_, since) in self.grown.items()}
+
+    def _jumped(self, clock: Clock) -> bool:
+        if self._wall is None:
+            return False
+        slept = clock.monotonic() - self._monotonic
+        return abs((clock.wall() - self._wall) - slept) > JUMP or slept > 3 * JUMP
