@@ -15,7 +15,8 @@
     ├── ChannelError(OSError)            an alert could not be delivered
     └── StorageError(OSError)            a store did not do what was asked
         ├── OffsetMismatch               a batch does not start where the store stands
-        ├── AccessDenied                 the token is not known there, or does not allow it
+        ├── Refused                      a collector answered that it will not take this
+        │   └── AccessDenied             because of the token
         └── StoreTooNew                  the store was written by a newer Holter
 
 Each carries a `hint`: what to type or change next. `str(error)` is one line that ends in it.
@@ -112,7 +113,11 @@ class StorageError(HolterError, OSError):
         self.retry_after = retry_after
 
 
-class AccessDenied(StorageError):
+class Refused(StorageError):
+    """A collector answered that it will not take this, now or later; what belongs to others it may take."""
+
+
+class AccessDenied(Refused):
     """The token is not known to the collector, or does not allow this."""
 
 

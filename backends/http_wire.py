@@ -15,7 +15,7 @@ import zlib
 from urllib.parse import urlencode
 
 from .clock import SYSTEM
-from .errors import AccessDenied, StorageError
+from .errors import AccessDenied, Refused, StorageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ ANSWER_LIMIT = 256 * 2**20  # bytes of one inflated answer
 COMPRESS_FROM = 512  # bytes: less is sent as it is
 FAIL_FAST = 0.5  # seconds after a failure to connect: a verb that asks three things waits once
 RETRY_AFTER_AT_MOST = 3600.0
-DENIED_WAIT = 60.0  # seconds until a token that was refused is tried again
+DENIED_WAIT = 60.0  # seconds until what was refused is tried again
 _OPEN: set[Wire] = set()
 
 
@@ -185,6 +185,8 @@ class Wire:
             hint = "look at the host, port and path of the setting `backend`"
         if status in (401, 403):
             raise AccessDenied(message, hint=hint or _NEW_TOKEN, retry_after=DENIED_WAIT)
+        if said is not None and status in (400, 413, 415, 422):
+            raise Refused(message, hint=hint, retry_after=DENIED_WAIT)
         wait = retry_after(response.headers.get("Retry-After"), response.headers.get("Date"))
         raise StorageError(message, hint=hint, retry_after=wait if status in (429, 503) else None)
 

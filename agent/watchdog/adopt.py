@@ -18,7 +18,7 @@ from attrs import define, field, frozen
 
 from ...backends.base import Backend
 from ...backends.clock import SYSTEM, Clock
-from ...backends.errors import AccessDenied, OffsetMismatch, StorageError
+from ...backends.errors import AccessDenied, OffsetMismatch, Refused, StorageError
 from ...backends.lines import decode, encode
 from .. import identity
 from ..journal import SUFFIX, read
@@ -78,6 +78,8 @@ def catch_up(
             _sweep_draft(f"{folder}/{name}")
         elif name.endswith(SUFFIX):
             sweep.visit(f"{folder}/{name}", name.removesuffix(SUFFIX))
+    if sweep.refused is not None:
+        raise sweep.refused
     return sweep.out
 
 
@@ -98,6 +100,7 @@ class _Sweep:
     offsets: dict[str, int]
     sizes: dict[str, int] | None
     out: Adopted = field(factory=Adopted)
+    refused: Refused | None = None  # one journal that a collector does not take must not keep the others waiting
 
     def visit(self, path: str, journal: str) -> None:
         try:
@@ -106,6 +109,9 @@ class _Sweep:
             return
         try:
             self._look_into(fd, path, journal)
+        except Refused as error:
+            self.refused = self.refused or error
+            self.out.waiting += 1
         except StorageError:
             raise
         except Exception as error:  # noqa: BLE001 - one journal that cannot be read must not keep all others waiting

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import socket
 import ssl
 import sys
@@ -13,7 +14,6 @@ from functools import partial
 import uvicorn
 from attrs import evolve
 from loguru import logger
-from uvicorn.supervisors import Multiprocess
 
 from ...backends.errors import HolterError, SettingsError
 from ...backends.http_place import loopback
@@ -22,6 +22,7 @@ from .app import make_app
 from .connections import Connection
 from .options import Options
 from .tokens import everyone
+from .workers import run_workers
 
 KEEP_ALIVE = 75  # seconds: shippers that send every half minute keep their connection
 BACKLOG = 2048
@@ -45,7 +46,7 @@ def serve(
     bound = _bound(host, port)
     _more_files()
     trusting = loopback(host)
-    config = _config(evolve(options, trusting=trusting), certfile, keyfile, workers)
+    config = _config(evolve(options, trusting=trusting), certfile, keyfile)
     scheme = "https" if certfile else "http"
     where = f"[{host}]" if ":" in host else host
     asked = "tokens are asked for" if tokens else "no token is asked for on this host until one is made"
@@ -62,20 +63,29 @@ def serve(
 
 
 def _run(config: uvicorn.Config, bound: socket.socket, workers: int) -> int:
-    server = uvicorn.Server(config)
     if workers == 1:
-        with suppress(KeyboardInterrupt):  # uvicorn stops in order, and then raises the signal again
-            server.run(sockets=[bound])
-        return 0 if server.started else 1
-    Multiprocess(config, target=server.run, sockets=[bound]).run()
-    return 0
+        return _work(config, bound)
+    return run_workers(workers, lambda: _work(config, bound))
 
 
-def _config(options: Options, certfile: str | None, keyfile: str | None, workers: int) -> uvicorn.Config:
+def _work(config: uvicorn.Config, bound: socket.socket) -> int:
+    server = uvicorn.Server(config)
+
+    def ended(number: int, frame: object) -> None:
+        """uvicorn stops in order at a signal, then raises it again for whoever else handles it."""
+        if not server.should_exit:
+            sys.exit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, ended)
+    server.run(sockets=[bound])
+    return 0 if server.started else 1
+
+
+def _config(options: Options, certfile: str | None, keyfile: str | None) -> uvicorn.Config:
     return uvicorn.Config(
         partial(make_app, options),
         factory=True,
-        workers=workers,
         http=Connection,
         ws="none",
         lifespan="on",
