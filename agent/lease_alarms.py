@@ -82,17 +82,25 @@ class Alarms:
         if lost is not None and error[0] is None:  # it blocked the loop, which could not interrupt it
             raise _claimed(_message(lost))
 
+    def _stop_listening(self) -> None:
+        for slots in self._held:
+            slots.listen(None)
+            if slots.lost and slots.limit not in self._told:  # the alarm was faster
+                self._say(_message(slots))
+
     def _tell(self, lease: Lease, lost: bool) -> None:
         """Called by the threads that keep leases."""
         slots = next(each for each in self._held if each.limit == lease.limit)
-        text = (
-            _message(slots) if lost else f"the lease of limit {lease.limit!r} was renewed: nobody else had it"
-        )
-        _say(text)
-        if self._run is not None:
-            self._run.log(text, "WARNING", "holter")
+        self._told.add(lease.limit)
+        renewed = f"the lease of limit {lease.limit!r} was renewed after all: nobody else had it"
+        self._say(_message(slots) if lost else renewed)
         if lost and slots.cancel:
             self._end_block(slots)
+
+    def _say(self, text: str) -> None:
+        _write(text)
+        if self._run is not None:
+            self._run.log(text, "WARNING", "holter")
 
     def _end_block(self, slots: SharedSlots) -> None:
         if self._instead is not None:
@@ -171,7 +179,7 @@ def _explain(error: LeaseLost, deadline: LeaseDeadline) -> None:
     error.run_id = ""  # type: ignore[attr-defined]
 
 
-def _say(text: str) -> None:
+def _write(text: str) -> None:
     if sys.stderr is None:
         return
     try:
