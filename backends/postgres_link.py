@@ -190,6 +190,7 @@ class Link:
     def said(self, error: BaseException) -> str:
         """What PostgreSQL said, in one line and without the password."""
         text = " ".join(str(error).split()) or type(error).__name__
+        text = text.rpartition("FATAL: ")[2].partition(" This probably means")[0]
         return text.replace(self._password, "***") if self._password else text
 
 
