@@ -129,6 +129,12 @@ def _collecting(backend: str) -> Callable[[str, HandClock], AbstractContextManag
     return lambda folder, clock: collector(folder, clock, backend)
 
 
+@contextmanager
+def _collecting_in_postgres(folder: str, clock: HandClock) -> Iterator[str]:
+    with _in_postgres(folder, clock) as url, _collecting(url)(folder, clock) as collected:
+        yield collected
+
+
 def _in_postgres(folder: str, clock: HandClock) -> AbstractContextManager[str]:
     from .database import schema
 
@@ -151,4 +157,5 @@ SITES: dict[str, Site] = {
     ),
     "postgres": Site(beside=_in_postgres),
     "http+sqlite": Site(local=True, beside=_collecting("sqlite:///holter.db")),
+    "http+postgres": Site(beside=_collecting_in_postgres),
 }
