@@ -33,7 +33,7 @@ class Alarms:
         self._deadlines: list[LeaseDeadline] = []
         self._scope: Any = None
         self._loop: Any = None
-        self._said: LeaseLost | None = None
+        self._told: set[str] = set()
 
     def arm(self) -> None:
         """For a plain block."""
@@ -45,8 +45,7 @@ class Alarms:
 
     def disarm(self, error: object) -> None:
         """Raises LeaseLost where a block that should have been ended came to its end all the same."""
-        for slots in self._held:
-            slots.listen(None)
+        self._stop_listening()
         late = None
         for deadline in reversed(self._deadlines):
             try:
@@ -71,8 +70,7 @@ class Alarms:
             slots.listen(self._tell)
 
     async def disarm_task(self, *error: Any) -> None:
-        for slots in self._held:
-            slots.listen(None)
+        self._stop_listening()
         lost = next((slots for slots in self._held if self._scope and slots.cancel and slots.lost), None)
         try:
             if self._scope is not None:
@@ -167,8 +165,9 @@ def _message(slots: SharedSlots) -> str:
 
 
 def _claimed(message: str) -> LeaseLost:
+    """The error of this block: for the runs around it no time-out of theirs, but a plain failure."""
     error = LeaseLost(message)
-    error.run_id = ""  # type: ignore[attr-defined] - this block's, and nobody else's time-out
+    error.run_id = ""  # type: ignore[attr-defined]
     return error
 
 

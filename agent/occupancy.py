@@ -1,4 +1,4 @@
-"""Who holds and who waits for each limit of this host, as the kernel tells it now."""
+"""Who holds and who waits for each limit: on this host as the kernel tells it now, shared ones as the store does."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from typing import Any
 
 from attrs import frozen
 
+from ..backends.base import Registry
 from ..backends.clock import rfc3339
 from ..backends.errors import UnknownLimit
 from ..backends.records import Json
+from .leases import KIND
 from .slots import Place, holders, limits, waiters
+from .tenants import Tenant, expires_in, tenant_of
 
 
 @frozen
@@ -22,8 +25,8 @@ class Occupancy:
     limit: str
     slots: int | None
     scope: str
-    holders: tuple[Place, ...]
-    waiters: tuple[Place, ...]
+    holders: tuple[Place | Tenant, ...]
+    waiters: tuple[Place | Tenant, ...]
 
     def to_json(self, now: float) -> Json:
         return {
@@ -35,15 +38,38 @@ class Occupancy:
         }
 
 
-def occupancy(home: str, configured: Mapping[str, Any], limit: str | None = None) -> list[Occupancy]:
-    """Every limit that the settings name or that was ever used here, or only `limit`.
+def occupancy(
+    home: str, configured: Mapping[str, Any], store: Registry, limit: str | None = None
+) -> list[Occupancy]:
+    """Every limit that the settings name or that was ever used here or in the store, or only `limit`. One that was
+    used both ways is there twice.
 
-    Raises UnknownLimit where `limit` is neither, StorageError where the home cannot be read.
+    Raises UnknownLimit where `limit` is neither, StorageError where the home or the store cannot be read.
     """
-    names = sorted({*configured, *limits(home)})
+    shared = {name: document.value for name, document in store.list(KIND)}
+    here = limits(home)
+    names = sorted({*configured, *here, *shared})
     if limit is not None and limit not in names:
         raise UnknownLimit(f"no limit {limit!r}", hint=_instead(limit, names))
-    return [_of(home, name, configured.get(name)) for name in names if limit in (None, name)]
+    found = []
+    for name in names if limit is None else [limit]:
+        given = configured.get(name)
+        far = given is not None and given.scope == "shared"
+        if far or name in shared:
+            found.append(_shared(name, given if far else None, shared.get(name)))
+        if name in here or (given is not None and not far):
+            found.append(_of(home, name, None if far else given))
+    return found
+
+
+def _shared(name: str, given: Any, document: Json | None) -> Occupancy:
+    said = document or {"slots": None, "holders": [], "queue": []}
+    slots = given.slots if given is not None else said["slots"]
+    held, waiting = (
+        tuple(tenant_of(number, entry) for number, entry in enumerate(said[place]))
+        for place in ("holders", "queue")
+    )
+    return Occupancy(name, slots, "shared", held, waiting)
 
 
 def _of(home: str, name: str, given: Any) -> Occupancy:
@@ -60,7 +86,21 @@ def _instead(limit: str, names: list[str]) -> str:
     return f"{known}`limits: {{{limit}: 1}}` in holter.yaml makes it one"
 
 
-def _place(place: Place, now: float) -> Json:
+def _place(place: Place | Tenant, now: float) -> Json:
+    return {**_common(place, now), **(_of_lease(place, now) if isinstance(place, Tenant) else {})}
+
+
+def _of_lease(tenant: Tenant, now: float) -> Json:
+    left = expires_in(tenant, now)
+    return {
+        "token": tenant.token,
+        "lease_seconds": tenant.lease,
+        "renewed_at": rfc3339(tenant.renewed_at),
+        "expires_in_seconds": None if left is None else round(left, 3),
+    }
+
+
+def _common(place: Place | Tenant, now: float) -> Json:
     return {
         "slot": place.number,
         "host": place.host,

@@ -189,7 +189,7 @@ def slots(limit: str | None, as_json: bool) -> None:
     from .desk import reading
 
     with reading() as desk:
-        found = occupancy(desk.settings.home, desk.settings.limits, limit)
+        found = occupancy(desk.settings.home, desk.settings.limits, desk.backend, limit)
     if as_json:
         screen.as_json([each.to_json(desk.now) for each in found])
     elif not found:

@@ -9,12 +9,14 @@ from rich.table import Table
 from rich.text import Text
 
 from ...backends.records import Json, Run
+from ..tenants import Tenant, expires_in
 from .grid import Grid
 from .text import NOTHING, error_line, line, moment, share, stamp, took, unix
 
 if TYPE_CHECKING:
     from ..occupancy import Occupancy
     from ..reports import JobReport, JobStatus, Report
+    from ..slots import Place
     from ..watchdog.doctor import Finding
     from ..web.tokens import Token
 
@@ -177,13 +179,18 @@ def snooze_text(snooze: Json) -> Text:
     )
 
 
-_SLOTS = ("LIMIT", "HELD", "", "RUN", "JOB", "HOST", "PID", "AGE")
+_SLOTS = ("LIMIT", "HELD", "", "RUN", "JOB", "HOST", "PID", "AGE", "TOKEN", "EXPIRES")
 
 
 def slots_table(limits: Sequence[Occupancy], now: float) -> Grid:
-    table = Grid(*_SLOTS, right=("PID", "AGE"), elastic={"HOST": 5, "JOB": 8, "LIMIT": 8})
+    shared = any(limit.scope == "shared" for limit in limits)
+    table = Grid(
+        *(_SLOTS if shared else _SLOTS[:-2]),
+        right=("PID", "AGE", "TOKEN", "EXPIRES"),
+        elastic={"HOST": 5, "JOB": 8, "LIMIT": 8},
+    )
     for limit in limits:
-        held = Text(f"{len(limit.holders)} of {limit.slots if limit.slots is not None else '?'}")
+        held = Text(f"{_held(limit)} of {limit.slots if limit.slots is not None else '?'}")
         head: Sequence[Text] = (Text(line(limit.limit), "bold"), held)
         places = [
             *((place, "holds") for place in limit.holders),
@@ -200,9 +207,25 @@ def slots_table(limits: Sequence[Occupancy], now: float) -> Grid:
                 Text(line(place.host or NOTHING)),
                 Text(str(place.pid or NOTHING)),
                 Text(took(None if place.since is None else max(0.0, now - place.since))),
+                *(_lease(place, now) if shared else ()),
             )
             head = (Text(""), Text(""))
     return table
+
+
+def _held(limit: Occupancy) -> int:
+    """A place of the host is one slot, a lease may be several."""
+    return sum((place.occupy or 1) if isinstance(place, Tenant) else 1 for place in limit.holders)
+
+
+def _lease(place: Place | Tenant, now: float) -> tuple[Text, Text]:
+    if not isinstance(place, Tenant):
+        return Text(""), Text("")
+    left = expires_in(place, now)
+    token = Text(str(place.token or NOTHING))
+    if place.alive is False:
+        return token, Text("dead", "red")
+    return token, Text(took(left)) if left is None or left > 0 else Text("over", "red")
 
 
 _LEVELS = {"ok": ("✔", "green"), "warn": ("!", "yellow"), "fail": ("✘", "red")}

@@ -83,7 +83,7 @@ class Ears:
         marks = {name: sum(each.offset for each in group) for name, group in groups.items()}
         silent = self._sightings.silence(marks, clock)
         self._first = {name: self._first.get(name, mark) for name, mark in marks.items()}
-        voices = {}
+        voices: dict[str, Voice] = {}
         for name, group in groups.items():
             fresh = marks[name] != self._first[name]
             voice = _voice(group, silent[name], fresh=fresh, foreign=name not in here)
