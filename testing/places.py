@@ -12,7 +12,7 @@ from pathlib import Path
 from attrs import field, frozen
 
 from ..backends.base import Backend
-from ..backends.clock import Clock
+from ..backends.clock import SYSTEM, Clock
 from ..backends.urls import open_backend
 
 NOON = 1_800_000_000.0  # when most histories begin
@@ -73,15 +73,20 @@ class Site:
     url: str = ""
     shared: bool = True
     local: bool = False
-    beside: Callable[[str, HandClock], AbstractContextManager[str]] | None = None
+    beside: Callable[[str, Clock], AbstractContextManager[str]] | None = None
     upsets: Mapping[str, Callable[[Place], None]] = field(factory=dict)
+
+    def found(self, folder: str, clock: Clock = SYSTEM) -> AbstractContextManager[str]:
+        """The URL of a new place, for as long as what it needs is running."""
+        if self.beside is not None:
+            return self.beside(folder, clock)
+        return nullcontext(self.url.format(number=next(_numbers)))
 
     @contextmanager
     def set_up(self, folder: str) -> Iterator[Place]:
         """A new place in an empty folder. When it goes, everything must have been closed."""
         clock = HandClock()
-        near = nullcontext(self.url.format(number=next(_numbers)))
-        with self.beside(folder, clock) if self.beside else near as url:
+        with self.found(folder, clock) as url:
             place = Place(self, url, folder, clock)
             try:
                 yield place
@@ -123,19 +128,22 @@ def _move_to_a_copy(place: Place) -> None:
     copied.rename(folder)
 
 
-def _collecting(backend: str) -> Callable[[str, HandClock], AbstractContextManager[str]]:
-    from .collector import collector
+def _collecting(backend: str) -> Callable[[str, Clock], AbstractContextManager[str]]:
+    def collecting(folder: str, clock: Clock) -> AbstractContextManager[str]:
+        from .collector import collector  # needs holter[web]
 
-    return lambda folder, clock: collector(folder, clock, backend)
+        return collector(folder, clock, backend)
+
+    return collecting
 
 
 @contextmanager
-def _collecting_in_postgres(folder: str, clock: HandClock) -> Iterator[str]:
+def _collecting_in_postgres(folder: str, clock: Clock) -> Iterator[str]:
     with _in_postgres(folder, clock) as url, _collecting(url)(folder, clock) as collected:
         yield collected
 
 
-def _in_postgres(folder: str, clock: HandClock) -> AbstractContextManager[str]:
+def _in_postgres(folder: str, clock: Clock) -> AbstractContextManager[str]:
     from .database import schema
 
     return schema()

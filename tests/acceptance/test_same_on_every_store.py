@@ -1,9 +1,14 @@
-"""`sqlite:///` and `file:///` tell the same story of the same scripts, to people and as JSON."""
+"""Every store tells the same story of the same scripts, to people and as JSON."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
+
+import pytest
+
+from holter.testing.places import SITES
 
 STORY = """
     import sys, time
@@ -108,11 +113,27 @@ def told_by(host: Any) -> dict[str, Any]:
     return out
 
 
-def test_sqlite_and_file_give_the_same_answers(new_host: Any) -> None:
-    first, second = (told_by(new_host(url)) for url in ("sqlite:///a.db", "file:///b"))
-    assert first.keys() == second.keys()
-    for question in first:
-        assert same(first[question]) == same(second[question]), question
+@pytest.fixture(scope="module")
+def by_sqlite() -> dict[str, Any]:
+    """What the first store said; the others are compared with it."""
+    return {}
+
+
+@pytest.mark.parametrize("name", [name for name, site in SITES.items() if site.shared])
+def test_the_same_scripts_give_the_same_answers_on_every_store(
+    new_host: Any, tmp_path: Path, by_sqlite: dict[str, Any], name: str
+) -> None:
+    (folder := tmp_path / "store").mkdir()
+    with SITES[name].found(str(folder)) as url:
+        said = told_by(new_host(url))
+    first = by_sqlite.setdefault("said", said)
+    assert first.keys() == said.keys()
+    for question in said:
+        assert same(said[question]) == same(first[question]), question
+    is_the_story(said)
+
+
+def is_the_story(first: dict[str, Any]) -> None:
     assert [run["name"] for run in first["runs"]] == [
         "command",
         "killed",
