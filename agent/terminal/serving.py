@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
 
-from ...backends.base import Backend
 from ...backends.errors import HolterError
 from . import screen
 from .options import as_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ...backends.base import Backend
 
 TIMEOUT = 5.0  # seconds that a verb waits for another writer of the store
 _BACKEND = click.option("--backend", metavar="URL", help="The collector's store, not as the settings say.")
