@@ -88,14 +88,15 @@ def summarize(store: PostgresBackend, query: RunQuery) -> list[JobSummary]:
     """One scan for counts and percentiles; the newest run of each job is then found by its time."""
     where, values = where_of(query)
     sql = (
-        "SELECT project, name, kind, state, count(*), max(created_at), array_agg(duration_seconds ORDER BY"
-        " duration_seconds) FILTER (WHERE state = 'COMPLETED' AND duration_seconds IS NOT NULL) AS ranked"
+        "SELECT project, name, kind, state, count(*) AS runs, max(created_at) AS latest, array_agg(duration_seconds)"
+        " FILTER (WHERE state = 'COMPLETED' AND duration_seconds IS NOT NULL) AS taken"
         f" FROM runs WHERE {where} GROUP BY 1, 2, 3, 4"
     )
     rank = "ranked[(cardinality(ranked) * {} + 99) / 100]"  # nearest rank
     with store._link.transaction(read=True) as db:
         rows = db.execute(
-            f"SELECT project, name, kind, state, count, max, {rank.format(50)}, {rank.format(95)} FROM ({sql}) AS job"
+            f"SELECT project, name, kind, state, runs, latest, {rank.format(50)}, {rank.format(95)} FROM ({sql}) AS job"
+            ", LATERAL (SELECT array_agg(each ORDER BY each) AS ranked FROM unnest(taken) AS each) AS sorted"
             " ORDER BY 1, 2, 3, 4".encode(),
             values,
         ).fetchall()

@@ -368,9 +368,9 @@ def test_shell_patterns_mean_what_python_makes_of_them(store: PostgresBackend) -
 @pytest.mark.parametrize(
     ("query", "index"),
     [
-        (RunQuery(roots=True), "created_at_id_idx1"),
+        (RunQuery(roots=True), "created_at_id_state_project"),
         (RunQuery(), "created_at_id_idx"),
-        (RunQuery(job="job-7", states=("FAILED",)), "name_state_created_at_id_idx"),
+        (RunQuery(job="job-7", states=("FAILED",)), "name_created_at_id_state_idx"),
         (RunQuery(journal="j1", states=("RUNNING",)), "journal_state_idx"),
         (RunQuery(root_id="r100", limit=None), "pkey"),
         (RunQuery(parent_id="r100", limit=None), "parent_id_idx"),
