@@ -31,13 +31,14 @@ def plain(record: Any) -> Json:
 def of(kind: type[T], said: Mapping[str, Any]) -> T:
     """The record again. What a newer collector adds is left out; a missing field has its default."""
     known = {each.name: each for each in fields(kind)}
-    return kind(
+    record: T = kind(
         **{
             name: tuple(value) if isinstance(value, list) and "tuple" in str(known[name].type) else value
             for name, value in said.items()
             if name in known
         }
     )
+    return record
 
 
 def run_params(query: RunQuery) -> list[tuple[str, str]]:
@@ -54,13 +55,20 @@ def run_params(query: RunQuery) -> list[tuple[str, str]]:
 
 def run_query(params: Params) -> RunQuery:
     """The question again, for at most RUNS_AT_MOST runs. Raises ValueError, which says what is wrong."""
-    texts = ("project", "job", "host", "root_id", "parent_id", "journal", "prefix")
     return RunQuery(
-        **{name: params.get(name) for name in texts},
-        **{name: tuple(params.getlist(name)) for name in ("kinds", "states", "tags")},
+        project=params.get("project"),
+        job=params.get("job"),
+        kinds=tuple(params.getlist("kinds")),
+        states=tuple(params.getlist("states")),
+        tags=tuple(params.getlist("tags")),
+        host=params.get("host"),
         since=number(params, "since", None),
         until=number(params, "until", None),
         roots=flag(params, "roots", False),
+        root_id=params.get("root_id"),
+        parent_id=params.get("parent_id"),
+        journal=params.get("journal"),
+        prefix=params.get("prefix"),
         limit=count(params, "limit", 50, RUNS_AT_MOST),
         offset=count(params, "offset", 0),
     )

@@ -234,8 +234,9 @@ def _read(
 ) -> bytes:
     """The whole body, inflated, within limit and deadline."""
     inflate = zlib.decompressobj(31) if response.headers.get("Content-Encoding") == "gzip" else None
-    parts, size = [], 0
+    parts, size, arrived = [], 0, 0
     while part := response.read(2**18):
+        arrived += len(part)
         if inflate is not None:
             part = inflate.decompress(part, ANSWER_LIMIT + 1 - size)
         parts.append(part)
@@ -245,6 +246,8 @@ def _read(
             raise TimeoutError("the answer is too long" if left > 0 else "the answer did not end in time")
         if connection.sock is not None:
             connection.sock.settimeout(left)
+    if str(arrived) != response.headers.get("Content-Length", str(arrived)):
+        raise http.client.IncompleteRead(b"".join(parts))
     return b"".join(parts)
 
 

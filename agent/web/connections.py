@@ -13,10 +13,10 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 LOOK_SECONDS = 30.0  # a connection is closed at the second look at which nothing has moved
 
 
-class Connection(AutoHTTPProtocol):  # type: ignore[misc,valid-type]
+class Connection(AutoHTTPProtocol):
     """uvicorn's HTTP, looked after."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
         self._seen: Any = None
         self._watch = self.loop.call_later(LOOK_SECONDS, self._look)

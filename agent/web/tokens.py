@@ -8,6 +8,7 @@ HTTP.
 from __future__ import annotations
 
 import hmac
+from collections.abc import Iterable
 from hashlib import sha256
 
 from attrs import asdict, field, frozen
@@ -23,13 +24,17 @@ SCOPES = (INGEST, READ, WATCH)
 ANY = ""  # whatever a token is for
 
 
+def _tuple(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(names)
+
+
 @frozen
 class Token:
     """`id` names it, `scopes` are of SCOPES, `project` binds it to one, None to none. `revoked_at` in Unix seconds."""
 
     id: str
     sha256: str
-    scopes: tuple[str, ...] = field(converter=tuple)
+    scopes: tuple[str, ...] = field(converter=_tuple)
     project: str | None = None
     created_at: float = 0.0
     created_by: str = ""
