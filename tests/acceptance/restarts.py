@@ -46,6 +46,36 @@ WRITER = """
         n += 1
         time.sleep(0.01)
 """
+# As a collector does: one batch after the other, so that every restart finds some in the middle of their transaction.
+PUSHER = """
+    import json, os, sys, time
+    from holter.backends.clock import new_id
+    from holter.backends.errors import OffsetMismatch, StorageError
+    from holter.backends.lines import encode
+    from holter.backends.urls import open_backend
+    number, stop, told = sys.argv[1], sys.argv[2], open(sys.argv[3], "a")
+    journal, offset, n, store = new_id(), 0, 0, open_backend(os.environ["HOLTER_BACKEND"], "")
+    data = encode({"event": "process", "at": time.time(), "journal": journal, "host": "push", "pid": 1})
+    print("ready", flush=True)
+    while not os.path.exists(stop):
+        run = {"run": new_id(), "at": time.time()}
+        data += encode({"event": "start", "kind": "flow", "name": f"good-push-{number}", **run})
+        data += encode({"event": "log", "text": f"line {n}", **run})
+        data += encode({"event": "end", "state": "COMPLETED", "result": n, **run})
+        n, end = n + 1, offset + len(data)
+        while offset < end:
+            try:
+                offset = store.append(journal, offset, data)
+            except OffsetMismatch as other:
+                assert other.expected == end, (other, offset, end)
+                offset = end
+            except StorageError:
+                time.sleep(0.02)
+        told.write(json.dumps([run["run"], "COMPLETED"]) + "\\n")
+        told.flush()
+        data = b""
+        time.sleep(0.002)
+"""
 VICTIM = """
     import sys, time
     from holter import flow, current_run
@@ -72,16 +102,19 @@ def server() -> Iterator[Server]:
 
 
 class Load:
-    """Writers on each of the hosts, that go on until `stop`; and runs that are killed meanwhile."""
+    """Writers on each of the hosts, that go on until `stop`, and pushers, who write into the store of the hosts
+    themselves; and runs that are killed meanwhile."""
 
-    def __init__(self, folder: Path, hosts: list[Any], writers: int) -> None:
+    def __init__(self, folder: Path, hosts: list[Any], writers: int, pushers: int = 0) -> None:
         self._stop, self._folder = folder / "stop", folder
         self._hosts = hosts
         self.victims: dict[str, str] = {}
         self.processes: list[subprocess.Popen[str]] = []
-        for number in range(writers):
+        for number in range(writers + pushers):
             host = hosts[number % len(hosts)]
-            script = host.script(WRITER, "writer.py")
+            script = (
+                host.script(WRITER, "writer.py") if number < writers else host.script(PUSHER, "pusher.py")
+            )
             told = str(folder / f"told-{number}")
             self.processes.append(host.start(script, str(number), str(self._stop), told))
         for process in self.processes:

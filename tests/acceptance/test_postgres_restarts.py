@@ -28,7 +28,7 @@ def test_restarts_under_load_lose_nothing_and_double_nothing(
         for host in hosts:
             host.settings(SETTINGS.format(url=hook.url))
         with hosts[0].watching(), hosts[1].watching():
-            load = Load(tmp_path, hosts, writers=4)
+            load = Load(tmp_path, hosts, writers=3, pushers=2)
             disturb(load, database.restart, times)
             ran = load.stop()
             until(lambda: stands_as(hosts[0].store, ran), "every ending to arrive", 90.0)
