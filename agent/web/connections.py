@@ -13,7 +13,7 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 LOOK_SECONDS = 30.0  # a connection is closed at the second look at which nothing has moved
 
 
-class Connection(AutoHTTPProtocol):
+class Connection(AutoHTTPProtocol):  # type: ignore[misc,valid-type]
     """uvicorn's HTTP, looked after."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:
