@@ -3,8 +3,9 @@
     {"token": 17, "slots": 2, "holders": [ENTRY + {"token": 17}, ...], "queue": [ENTRY, ...]}
 
 An entry says who it is (host, boot, namespace, pid, start ticks, run), how many slots it wants or has (`occupy`), how
-long its lease is (`lease`, seconds) and how often it was renewed (`beat`). Holders and queue are one document, so that
-taking all slots that one wants, or none, is one compare-and-set. The document is never removed: its token only grows.
+long its lease is (`lease`, seconds), and has a random `beat`, another one after every renewal. Holders and queue are
+one document, so that taking all slots that one wants, or none, is one compare-and-set. It is never removed: its token
+only grows.
 
 No wall clock decides anything, and no clock is compared with another's. Who wants the place of an entry must have seen
 the same beat for a whole lease on its own monotonic clock; the owner counts from before it sent its last renewal, and
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 from math import isfinite
 
+from ..backends.clock import token
 from . import identity
 
 TYPE_CHECKING = False
@@ -88,7 +90,7 @@ class Sight:
 
     def __init__(self, boot: str) -> None:
         self._boot = boot
-        self._since: dict[str, tuple[int, float]] = {}
+        self._since: dict[str, tuple[str, float]] = {}
 
     def look(self, doc: Doc, now: float) -> None:
         """Take in a document that was read before `now`."""
@@ -104,7 +106,7 @@ class Sight:
 
     def over(self, entry: Entry, now: float) -> bool:
         """Whether the lease of an entry has run out, or its process is gone by proof."""
-        since = self._since.get(entry["id"], (0, now))[1]
+        since = self._since.get(entry["id"], ("", now))[1]
         return now - since >= entry["lease"] or dead(entry)
 
     def note(self, doc: Doc) -> bool:
@@ -199,12 +201,12 @@ def _grant(doc: Doc, lease: Lease, wall: float) -> int:
 
 
 def _entry(lease: Lease, wall: float) -> Entry:
-    facts = {"id": lease.id, "beat": 1, "occupy": lease.occupy, "lease": lease.seconds}
+    facts = {"id": lease.id, "beat": token(8), "occupy": lease.occupy, "lease": lease.seconds}
     return {**lease.owner, **facts, "since": wall, "renewed_at": wall}
 
 
 def _renew(entry: Entry, wall: float) -> bool:
-    entry["beat"] += 1
+    entry["beat"] = token(8)
     entry["renewed_at"] = wall
     entry.pop("seen", None)
     return True
