@@ -33,11 +33,26 @@ Figures = dict[str, Any]
 def main() -> int:
     options = arguments()
     figures = {}
-    for store in options.store or ["sqlite:///collector.db"]:
-        with tempfile.TemporaryDirectory() as folder:
+    for given in options.store or ["sqlite:///collector.db"]:
+        with tempfile.TemporaryDirectory() as folder, standing(given) as store:
             figures[store.partition(":")[0]] = measure(store, folder, options)
     print(json.dumps(figures, indent=2))
     return 0
+
+
+@contextmanager
+def standing(store: str) -> Iterator[str]:
+    """The store's URL; of a bare `postgresql:`, that of a server which is started for this."""
+    if store != "postgresql:":
+        yield store
+        return
+    from holter.testing.database import Server
+
+    server = Server()
+    try:
+        yield server.url
+    finally:
+        server.stop()
 
 
 def arguments() -> argparse.Namespace:

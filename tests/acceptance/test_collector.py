@@ -107,6 +107,25 @@ def test_a_collector_that_is_killed_under_load_loses_and_doubles_nothing(
     figures(kills=kills, tasks=load.done(until))
 
 
+def test_a_collector_of_two_processes_that_is_stopped_in_order_under_load_answers_with_what_is_stored(
+    new_host: Any, until: Any, figures: Any, tmp_path: Path
+) -> None:
+    collector = Collector(tmp_path, "--workers", "2").start()
+    try:
+        load = Load(new_host(collector.url), tmp_path, writers=8)
+        for _ in range(3):
+            time.sleep(0.7)
+            assert collector.stop() == 0
+            collector.start()
+        figures(tasks=load.done(until))
+        assert collector.stop() == 0
+    finally:
+        collector.close()
+    log = collector.log.read_text()
+    assert "Traceback" not in log, log
+    assert log.count("what was answered is stored") == 4
+
+
 @pytest.mark.parametrize("seconds", [5, pytest.param(60, marks=[pytest.mark.long, pytest.mark.timeout(600)])])
 def test_a_network_that_drops_delays_truncates_and_duplicates_costs_nothing(
     collector: Collector, new_host: Any, until: Any, figures: Any, tmp_path: Path, seconds: int
