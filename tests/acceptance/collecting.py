@@ -32,12 +32,12 @@ class Collector:
         self.env = {**kept, "HOLTER_HOME": str(self.home)}
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> Collector:
+    def start(self, *, over_tls: bool = False) -> Collector:
         with self.log.open("ab") as log:
             argv = [HOLTER, "serve", "--port", str(self.port), "--backend", self.backend, *self.options]
             self.process = subprocess.Popen(argv, env=self.env, stdout=log, stderr=log)
         deadline = time.monotonic() + BOUND
-        while not self.answers():
+        while not (self._listens() if over_tls else self.answers()):
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.02)
@@ -46,6 +46,11 @@ class Collector:
     def answers(self, path: str = "/readyz") -> bool:
         with suppress(OSError), urlopen(f"{self.url}{path}", timeout=2) as answer:  # noqa: S310 - our own
             return bool(answer.status == 200)
+        return False
+
+    def _listens(self) -> bool:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 2):
+            return True
         return False
 
     def kill(self) -> None:
