@@ -76,7 +76,7 @@ class _Tape:
     def __init__(self, target: Backend, url: str, clock: Clock) -> None:
         self.journal = new_id()
         self._target, self._clock = target, clock
-        self._header = {"journal": self.journal, "host": "copy", "copy_of": url}
+        self._header: Json = {"journal": self.journal, "host": "copy", "copy_of": url}
         self._offset = self._size = 0
         self._lines: list[bytes] = []
         self.head()

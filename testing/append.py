@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from functools import partial
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,7 +16,7 @@ from ..backends.lines import encode
 from ..backends.records import LogQuery, RunQuery
 from .places import NOON, Place
 from .processes import child, ended
-from .tapes import Tape, answers, ids, outbox, push
+from .tapes import Tape, answers, ids, outbox, push, send_all
 
 
 def test_an_append_answers_with_the_offset_after_the_batch(store: Backend) -> None:
@@ -230,7 +231,7 @@ def test_processes_who_race_apply_everything_exactly_once(shared: Place) -> None
     tape = Tape()
     for number in range(40):
         tape.start(f"r{number}").log(f"r{number}", f"line {number}").end(f"r{number}")
-    pids = [child(lambda size=size: push(shared.open(), "j1", tape.lines, size)) for size in (1, 2, 3, 5, 8)]
+    pids = [child(partial(send_all, shared, tape, size)) for size in (1, 2, 3, 5, 8)]
     assert [ended(pid) for pid in pids] == [0] * 5
     store = shared.open()
     assert [run.log_lines for run in store.runs(RunQuery(limit=None))] == [1] * 40

@@ -7,12 +7,13 @@ import random
 import signal
 import stat
 import time
+from functools import partial
 from pathlib import Path
 
 from ..backends.records import Document, LogQuery
 from .places import Place
 from .processes import child, ended, running
-from .tapes import EVERYTHING, Tape, answers, ids, outbox, push
+from .tapes import EVERYTHING, Tape, answers, ids, outbox, push, send_all
 
 
 def test_everything_is_still_there_after_reopening(place: Place) -> None:
@@ -49,7 +50,7 @@ def test_fifty_first_uses_at_once_make_one_store(shared: Place) -> None:
         assert store.put("seen", str(number), {}, 0) == 1
         store.close()
 
-    pids = [child(lambda number=number: first_use(number)) for number in range(50)]
+    pids = [child(partial(first_use, number)) for number in range(50)]
     assert [ended(pid) for pid in pids] == [0] * 50
     store = shared.open()
     assert sorted(ids(store, limit=None)) == [f"r{number:02}" for number in range(50)]
@@ -92,7 +93,7 @@ def test_a_writer_that_is_killed_leaves_whole_batches_and_others_go_on(shared: P
         for run in range(30):
             tape.start(f"{number}x{run}").log(f"{number}x{run}", "one").end(f"{number}x{run}")
         tapes.append(tape)
-        with running(lambda tape=tape: push(shared.open(), tape.journal, tape.lines, 3)) as pid:
+        with running(partial(send_all, shared, tape, 3)) as pid:
             time.sleep(chance.uniform(0.0, 0.04))
             os.kill(pid, signal.SIGKILL)
     for tape in tapes:

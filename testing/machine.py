@@ -27,7 +27,7 @@ from .tapes import EVERYTHING, Tape
 from .world import NAMES, WORDS, World, happen
 
 MEMORY = SITES["memory"]
-KEYS = st.sampled_from(["a", "B", "b", "ü/..", ""])
+NAMES_OF_DOCUMENTS = st.sampled_from(["a", "B", "b", "ü/..", ""])
 TIMES = st.one_of(st.none(), st.floats(0, 8000).map(lambda seconds: NOON + seconds))
 QUERIES = st.builds(
     RunQuery,
@@ -150,11 +150,15 @@ class Stores(RuleBasedStateMachine):
 
     # --- the registry ---
 
-    @rule(key=KEYS, version=st.integers(0, 3), value=st.dictionaries(WORDS, st.integers(), max_size=2))
+    @rule(
+        key=NAMES_OF_DOCUMENTS,
+        version=st.integers(0, 3),
+        value=st.dictionaries(WORDS, st.integers(), max_size=2),
+    )
     def put(self, key: str, version: int, value: dict[str, int]) -> None:
         self.same(lambda store: store.put("kind", key, value, version))
 
-    @rule(key=KEYS, version=st.integers(0, 3))
+    @rule(key=NAMES_OF_DOCUMENTS, version=st.integers(0, 3))
     def delete(self, key: str, version: int) -> None:
         self.same(lambda store: store.delete("kind", key, version))
 

@@ -60,8 +60,8 @@ def shrink(store: Backend, retention: Retention, most: int) -> Pruned:
     roots = sum(job.runs for job in store.summarize(RunQuery(roots=True)))
     count = max(1, min(STEP, int(roots * (1 - most / size)) + 1))
     while count <= roots:  # the oldest may all be live, or last failures
-        [last] = store.runs(RunQuery(roots=True, limit=1, offset=roots - count)) or [None]
-        before = last.created_at + 0.001 if last else 0.0
+        oldest = store.runs(RunQuery(roots=True, limit=1, offset=roots - count))
+        before = oldest[0].created_at + 0.001 if oldest else 0.0
         gone = store.prune(evolve(retention, runs_before=before, failures_before=before))
         if gone.runs:
             return gone
