@@ -9,7 +9,7 @@ import socket
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +175,27 @@ def test_a_client_that_is_too_slow_is_told_so(make: Callable[..., Site]) -> None
         slow.sendall(head.encode() + GOOD[:20])
         assert slow.recv(65_536).startswith(b"HTTP/1.1 408 ")
     assert site.post("j1", 0, GOOD).status == 200
+
+
+def test_connections_that_only_take_up_room_are_closed_and_busy_ones_are_not(
+    make: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("holter.agent.web.connections.LOOK_SECONDS", 0.2)
+    site = make(slow_seconds=5.0)
+    head = f"POST /v1/journals/j1?offset=0 HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(GOOD)}\r\n\r\n"
+    address = ("127.0.0.1", site.port)
+    with (
+        socket.create_connection(address, 5) as silent,
+        socket.create_connection(address, 5) as half,
+        socket.create_connection(address, 5) as busy,
+    ):
+        half.sendall(head[:30].encode())
+        busy.sendall(head.encode() + GOOD[:20])
+        for each in (silent, half):
+            with suppress(ConnectionResetError):
+                assert each.recv(100) == b""
+        busy.sendall(GOOD[20:])
+        assert busy.recv(65_536).startswith(b"HTTP/1.1 200 ")
 
 
 def test_more_than_may_wait_is_sent_away_with_a_time_to_come_back(make: Callable[..., Site]) -> None:
