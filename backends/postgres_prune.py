@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .errors import StorageError
@@ -27,9 +28,9 @@ _ENDED = (
 )
 _DOOMED = (
     f"{_ENDED} AND created_at < CASE WHEN state IN {_FAILED} THEN %s ELSE %s END"
-    f" AND (state NOT IN {_FAILED} OR id NOT IN (SELECT DISTINCT ON (project, name) id FROM runs WHERE"
-    f" parent_id IS NULL AND kind IS NOT NULL AND state IN {_FAILED}"
-    " ORDER BY project, name, created_at DESC, id DESC))"
+    f" AND (state NOT IN {_FAILED} OR EXISTS (SELECT FROM runs AS later WHERE later.name = runs.name"
+    f" AND later.project = runs.project AND later.parent_id IS NULL AND later.state IN {_FAILED}"
+    " AND (later.created_at, later.id) > (runs.created_at, runs.id)))"
 )
 
 
@@ -98,7 +99,7 @@ def _some_stay(db: Connection, month: str, doomed: str, values: tuple[float, ...
     name = partition("runs", month)
     sql = (
         f"SELECT EXISTS (SELECT FROM {name} AS part WHERE kind IS NOT NULL AND NOT EXISTS (SELECT FROM {name} AS root"
-        f" WHERE root.id = part.root_id AND root.id IN (SELECT id FROM {name} WHERE {doomed})))"
+        f" WHERE root.id = part.root_id AND root.id IN (SELECT id FROM {name} AS runs WHERE {doomed})))"
     )
     row = db.execute(sql.encode(), values).fetchone()
     return bool(row and row[0])
@@ -114,27 +115,33 @@ def _count(db: Connection, table: str) -> int:
 
 def _prune_runs(store: PostgresBackend, retention: Retention) -> tuple[int, int]:
     before = (retention.failures_before, retention.runs_before)
-    found = store._rows(f"SELECT id FROM runs WHERE {_DOOMED}", *before)
+    doomed: dict[str, list[str]] = {}
+    for project, root in store._rows(f"SELECT project, id FROM runs WHERE {_DOOMED}", *before):
+        doomed.setdefault(project, []).append(root)
     runs = lines = 0
-    for part in _parts([row[0] for row in found]):
-        gone = store._tried(lambda db, part=part: _forget_roots(db, part, before))  # type: ignore[misc]
-        runs, lines = runs + gone[0], lines + gone[1]
+    for project, roots in doomed.items():
+        for part in _parts(roots):
+            gone = store._tried(partial(_forget_roots, project=project, roots=part, before=before))
+            runs, lines = runs + gone[0], lines + gone[1]
     return runs, lines
 
 
-def _forget_roots(db: Connection, roots: list[str], before: tuple[float, float]) -> tuple[int, int]:
+def _forget_roots(
+    db: Connection, project: str, roots: list[str], before: tuple[float, float]
+) -> tuple[int, int]:
+    """The roots are locked, so that an event that revives one is either seen here or comes after."""
     days = sorted({born_of(root) for root in roots})
+    lock = "SELECT FROM runs WHERE project = %s AND id = ANY(%s) AND born = ANY(%s::date[]) ORDER BY id FOR UPDATE"
+    db.execute(lock.encode(), (project, roots, days))
+    sql = f"SELECT id FROM runs WHERE id = ANY(%s) AND born = ANY(%s::date[]) AND {_DOOMED}"
+    doomed = [row[0] for row in db.execute(sql.encode(), (roots, days, *before)).fetchall()]
     family = "root_id = ANY(%s) AND born = ANY(%s::date[])"
-    db.execute(f"SELECT FROM runs WHERE {family} ORDER BY id FOR UPDATE".encode(), (roots, days))
-    sql = (
-        f"SELECT id FROM runs WHERE id = ANY(%s) AND born = ANY(%s::date[]) AND {_DOOMED}"  # a late event may
-    )
-    doomed = [
-        row[0] for row in db.execute(sql.encode(), (roots, days, *before)).fetchall()
-    ]  # have revived one
     lines = db.execute(f"DELETE FROM logs WHERE {family}".encode(), (doomed, days)).rowcount
-    gone = f"DELETE FROM runs WHERE {family} RETURNING id"
-    ids = [row[0] for row in db.execute(gone.encode(), (doomed, days)).fetchall()]
+    gone = (  # by their key: ids of descendants are the root's, a dot and more, and a slash follows the dot
+        "DELETE FROM runs USING unnest(%s::text[]) AS root WHERE runs.id >= root AND runs.id < root || '/'"
+        " AND runs.root_id = root AND runs.born = ANY(%s::date[]) RETURNING runs.id"
+    )
+    ids = [row[0] for row in db.execute(gone, (doomed, days)).fetchall()]
     for table in ("events", "transitions"):
         sql = f"DELETE FROM {table} WHERE run_id = ANY(%s) AND born = ANY(%s::date[])"
         db.execute(sql.encode(), (ids, days))

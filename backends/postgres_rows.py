@@ -21,7 +21,8 @@ _TYPES = dict.fromkeys(("created_at", "ended_at", "duration_seconds"), "float8")
 _UPDATE = (
     f"UPDATE runs SET {', '.join(f'{name} = new.{name}' for name in _CHANGING)} FROM unnest("
     + ", ".join(f"%s::{_TYPES.get(name, 'text')}[]" for name in RUN_COLUMNS)
-    + f") AS new({_COLUMNS}) WHERE runs.id = ANY(%s) AND runs.born = ANY(%s::date[]) AND runs.id = new.id"
+    + f") AS new({_COLUMNS}) WHERE runs.project = %s AND runs.id = ANY(%s) AND runs.born = ANY(%s::date[])"
+    " AND runs.id = new.id"
 )
 
 
@@ -51,16 +52,18 @@ class Held:
         self._unknown = set(names) - {row[0] for row in rows}
 
     def lock_docs(self, ids: Sequence[str]) -> None:
-        """In the order of ids, so that two transactions wait for each other in one direction only."""
+        """Project by project, as a cluster that is sharded by it wants to be asked, and in the order of ids, so that
+        two transactions wait for each other in one direction only. A run keeps its project meanwhile: see `Moved`."""
         if not ids:
             return
-        rows = self._db.execute(
-            "SELECT id, project, doc FROM runs WHERE id = ANY(%s) AND born = ANY(%s::date[]) ORDER BY id"
-            " FOR UPDATE",
-            (ids, sorted({born_of(run_id) for run_id in ids})),
-        ).fetchall()
-        for run_id, project, doc in rows:
-            self.docs[run_id], self._stored[run_id] = loads(doc), project
+        some = "id = ANY(%s) AND born = ANY(%s::date[])"
+        where = (ids, sorted({born_of(run_id) for run_id in ids}))
+        found = self._db.execute(f"SELECT id, project FROM runs WHERE {some}".encode(), where).fetchall()
+        self._stored = dict(found)
+        for project in sorted(set(self._stored.values())):
+            sql = f"SELECT id, doc FROM runs WHERE project = %s AND {some} ORDER BY id FOR UPDATE"
+            for run_id, doc in self._db.execute(sql.encode(), (project, *where)):
+                self.docs[run_id] = loads(doc)
 
     def load(self, ids: Sequence[str]) -> dict[str, Json]:
         return {run_id: self.docs[run_id] for run_id in ids if run_id in self.docs}
@@ -117,12 +120,14 @@ class Held:
     def _put_runs(
         self, docs: dict[str, Json], projects: dict[str, str], headers: dict[str | None, Json]
     ) -> None:
-        made, changed, moved = [], [], []
+        made: list[tuple[Any, ...]] = []
+        changed: dict[str, list[tuple[Any, ...]]] = {}
+        moved: list[str] = []
         for run_id in sorted(docs):
             row = run_row(docs[run_id], headers.get(docs[run_id].get("journal"), {}))
             stored = self._stored.get(run_id)
             if stored == projects[run_id]:
-                changed.append(row)
+                changed.setdefault(stored, []).append(row)
             else:
                 made.append((*row, born_of(run_id)))
                 if stored is not None:
@@ -130,11 +135,11 @@ class Held:
         if moved:
             days = sorted({born_of(run_id) for run_id in moved})
             self._db.execute("DELETE FROM runs WHERE id = ANY(%s) AND born = ANY(%s::date[])", (moved, days))
-        if changed:
-            ids = [row[0] for row in changed]
+        for project in sorted(changed):
+            ids = [row[0] for row in changed[project]]
+            columns = [_array(name, column) for name, column in zip(RUN_COLUMNS, zip(*changed[project]))]
             days = sorted({born_of(run_id) for run_id in ids})
-            columns = [_array(name, column) for name, column in zip(RUN_COLUMNS, zip(*changed))]
-            self._db.execute(_UPDATE.encode(), (*columns, ids, days))
+            self._db.execute(_UPDATE.encode(), (*columns, project, ids, days))
         self._copy(f"runs ({_COLUMNS}, born)", made)
 
     def _put_events(self, digests: Sequence[tuple[str, Digest]], projects: dict[str, str]) -> None:
