@@ -45,8 +45,8 @@ class concurrency:
     and in the log says so (`on_lease_lost: warn`), or the block is ended as by a time-out, with LeaseLost (`cancel`);
     `lost` is true then. `on_lost`, where given, is called (in another thread) instead of ending the block.
 
-    Inside the block `held` has an object per limit: `limit`, `occupy`, `waited` (seconds); `numbers` (which slots) of
-    a host's, `token` and `lost` of a shared one.
+    Inside the block `held` has an object per limit: `limit`, `numbers` (which slots), `occupy`, `waited` (seconds); of
+    a shared one `token` and `lost`, too. Tokens are comparable for the same number.
 
     Raises on entering: SlotTimeout; SlotReentry where this thread (or asyncio task) already holds slots of a limit;
     UnknownLimit if `strict`; ValueError for more slots than a limit has; SettingsError for a shared limit with

@@ -21,6 +21,7 @@ from .shipper import _held_lock, _in_main_interpreter, _start_joinable
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from ..backends.base import Backend
 
@@ -157,15 +158,15 @@ class Keeper:
             sight.look(doc, now)
             changed, news = turn(doc, leases, sight, now, self._clock.wall())
             if not changed or store.put(KIND, limit, doc, found.version if found else 0) is not None:
-                for lease, state, token in news:
-                    self._tell(lease, state, token, began)
+                for lease, state, holder in news:
+                    self._tell(lease, state, holder, began)
                 return
             self._clock.sleep(uniform(0.0, 0.002 * 2**race))
         for lease in leases:  # so many are at it that it is time to let the store rest
             lease.look_at = self._clock.monotonic() + uniform(0.0, SLOWEST / 4)
 
-    def _tell(self, lease: Lease, state: str | None, token: int | None, began: float) -> None:
-        lease.told(state, token, began)
+    def _tell(self, lease: Lease, state: str | None, holder: Any, began: float) -> None:
+        lease.told(state, holder, began)
         now = self._clock.monotonic()
         if lease.state in (GONE, REFUSED, LOST):
             self._leases.pop(lease.id, None)

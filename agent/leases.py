@@ -1,6 +1,6 @@
 """What a shared limit is in the Registry: one small document, and every change of it as one pure step.
 
-    {"token": 17, "slots": 2, "holders": [ENTRY + {"token": 17}, ...], "queue": [ENTRY, ...]}
+    {"token": 17, "slots": 2, "holders": [ENTRY + {"token": 17, "numbers": [0]}, ...], "queue": [ENTRY, ...]}
 
 An entry says who it is (host, boot, namespace, pid, start ticks, run), how many slots it wants or has (`occupy`), how
 long its lease is (`lease`, seconds), and has a random `beat`, another one after every renewal. Holders and queue are
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Entry = dict[str, Any]
     Doc = dict[str, Any]
-    News = tuple["Lease", str | None, int | None]
+    News = tuple["Lease", str | None, Entry | None]
 
 KIND = "lease"
 SAFE = 0.8  # of a lease: from then on its owner takes it as lost
@@ -42,12 +42,23 @@ class Lease:
     """What one `with concurrency(...)` wants of, or has in, one shared limit.
 
     `patient`: it takes a place in the queue, instead of being REFUSED. `leaving`: it wants out. `state` is WAITING,
-    HELD, REFUSED, GONE (out) or LOST (somebody took it out). `token` is the fencing token, None until it is held. On
-    the owner's monotonic clock: `until` it may count on the lease, at `renew_at` the entry is renewed.
+    HELD, REFUSED, GONE (out) or LOST (somebody took it out). `token` is the fencing token (None until it is
+    held), `numbers` the slots. On the owner's monotonic clock: `until` it may count on the lease, at `renew_at` the entry is renewed.
     """
 
     __slots__ = (
-        *("error", "failing_since", "id", "leaving", "limit", "listener", "look_at", "looks", "lost"),
+        *(
+            "error",
+            "failing_since",
+            "id",
+            "leaving",
+            "limit",
+            "listener",
+            "look_at",
+            "looks",
+            "lost",
+            "numbers",
+        ),
         *("occupy", "owner", "patient", "renew_at", "seconds", "slots", "state", "token", "until"),
     )
 
@@ -68,16 +79,20 @@ class Lease:
         self.state = WAITING
         self.leaving = self.lost = False
         self.token: int | None = None
+        self.numbers: tuple[int, ...] = ()
         self.until = self.renew_at = self.look_at = 0.0
         self.looks = 0
         self.error: Exception | None = None
         self.failing_since: float | None = None
 
-    def told(self, state: str | None, token: int | None, began: float) -> None:
-        """The store answered what was asked at `began` (monotonic); `state` is what it has from then on."""
+    def told(self, state: str | None, holder: Entry | None, began: float) -> None:
+        """The store answered what was asked at `began` (monotonic); `state` is what it has from then on, as `holder`
+        where it is HELD."""
         self.error = self.failing_since = None
+        if holder is not None:
+            self.token, self.numbers = holder["token"], tuple(holder["numbers"])
         if state is not None:
-            self.state, self.token = state, token
+            self.state = state
             self.until = began + SAFE * self.seconds
             self.renew_at = began + RENEW * self.seconds
 
@@ -147,29 +162,29 @@ def sweep(doc: Doc, sight: Sight, now: float, mine: Iterable[str] = ()) -> bool:
 
 def turn(doc: Doc, leases: list[Lease], sight: Sight, now: float, wall: float) -> tuple[bool, list[News]]:
     """One step for all leases that a process has in a limit. Changes `doc` and nothing else; returns whether it has to
-    be written, and for each lease its state and token once it is (no state: as before, not renewed). `sight` has looked
+    be written, and for each lease its state and entry once it is (no state: as before, not renewed). `sight` has looked
     at `doc` at `now` (monotonic); `wall` is for people."""
     changed = sweep(doc, sight, now, {lease.id for lease in leases})
     news = []
     for lease in leases:
-        different, state, token = _step(doc, lease, sight, now, wall)
+        different, state, holder = _step(doc, lease, sight, now, wall)
         changed |= different
-        news.append((lease, state, token))
+        news.append((lease, state, holder))
     return changed, news
 
 
 def _step(
     doc: Doc, lease: Lease, sight: Sight, now: float, wall: float
-) -> tuple[bool, str | None, int | None]:
+) -> tuple[bool, str | None, Entry | None]:
     if lease.leaving:
         noted = lease.token is None and sight.note(doc)
-        return _remove(doc, lease.id) or noted, GONE, lease.token
+        return _remove(doc, lease.id) or noted, GONE, None
     holder = _find(doc["holders"], lease.id)
     if holder is not None:
         due = now >= lease.renew_at or lease.token is None  # its answer may have been lost
-        return due and _renew(holder, wall), HELD if due else None, holder["token"]
+        return due and _renew(holder, wall), HELD if due else None, holder
     if lease.token is not None:
-        return False, LOST, lease.token
+        return False, LOST, None
     if _fits(doc, lease):
         return True, HELD, _grant(doc, lease, wall)
     if not lease.patient:
@@ -192,12 +207,15 @@ def _fits(doc: Doc, lease: Lease) -> bool:
     return bool(taken + lease.occupy <= lease.slots)
 
 
-def _grant(doc: Doc, lease: Lease, wall: float) -> int:
+def _grant(doc: Doc, lease: Lease, wall: float) -> Entry:
     _remove(doc, lease.id)
     doc["token"] += 1
     doc["slots"] = lease.slots
-    doc["holders"].append({**_entry(lease, wall), "token": doc["token"]})
-    return int(doc["token"])
+    taken = {number for holder in doc["holders"] for number in holder["numbers"]}
+    free = [number for number in range(lease.slots) if number not in taken][: lease.occupy]
+    holder = {**_entry(lease, wall), "token": doc["token"], "numbers": free}
+    doc["holders"].append(holder)
+    return holder
 
 
 def _entry(lease: Lease, wall: float) -> Entry:

@@ -3,7 +3,8 @@
 Not guaranteed: that nobody else is inside. A lease is a promise of clocks, not of a kernel: a process that is stopped,
 or a host that sleeps or is cut off from the store, may still be at work when its lease has run out and another holder
 is in. Where that would do harm, hand `token` to what you work on and let it refuse any token smaller than the greatest
-it has seen: whoever holds later has the greater one.
+it has seen: whoever holds later has the greater one. Of a limit with several slots, that is true of each slot: compare
+the tokens that came with the same one of `numbers`.
 
 What is guaranteed: no two leases that have not run out count more slots than the limit has; a holder is told when it
 cannot count on its lease any more, before others can take it; slots of a holder that died are free after a lease at
@@ -45,14 +46,13 @@ _entered: ContextVar[tuple[SharedSlots, ...]] = ContextVar("holter_shared_slots"
 class SharedSlots:
     """`occupy` of the `slots` slots of a limit among all hosts; used as `Slots` is.
 
-    `lease` is in seconds. `token` is the fencing token: it grows with every holder of the limit. `lost` says that the
-    lease ran out, or could not be renewed in time, while it was held; `listen` says who is told at that
+    `lease` is in seconds. `numbers` are the slots, `token` is the fencing token: it grows with every holder. `lost`
+    says that the lease ran out, or could not be renewed in time, while it was held; `listen` says who is told at that
     moment, in another thread. `cancel` is for who listens. Raises ValueError where `occupy` is not between 1 and
     `slots`.
     """
 
     scope = "shared"
-    numbers: tuple[int, ...] = ()
 
     def __init__(
         self,
@@ -76,6 +76,10 @@ class SharedSlots:
         self.cancel, self._clock, self._keeper = cancel, clock, keeper
         self._lease: Lease | None = None
         self._owner: tuple[int, Any, Any] = (0, None, None)
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        return self._lease.numbers if self._lease is not None else ()
 
     @property
     def token(self) -> int:

@@ -193,6 +193,9 @@ class Leases(RuleBasedStateMachine):
         held = [entry["token"] for entry in found.value["holders"]]
         assert held == sorted(set(held))
         assert all(each <= self.greatest for each in held)
+        numbers = [number for entry in found.value["holders"] for number in entry["numbers"]]
+        assert len(numbers) == len(set(numbers))
+        assert set(numbers) <= set(range(SLOTS))
 
     def teardown(self) -> None:
         """However it was left: who asks next gets in, a lease and a look later at most."""
@@ -225,8 +228,8 @@ def step(doc: Json, *leases: Lease, now: float = 0.0, sight: Sight | None = None
     sight = sight or Sight("")
     sight.look(doc, now)
     _, news = turn(doc, list(leases), sight, now, 0.0)
-    for each, state, number in news:
-        each.told(state, number, now)
+    for each, state, holder in news:
+        each.told(state, holder, now)
     return [state for _, state, _ in news]
 
 
