@@ -43,7 +43,8 @@ class Lease:
 
     `patient`: it takes a place in the queue, instead of being REFUSED. `leaving`: it wants out. `state` is WAITING,
     HELD, REFUSED, GONE (out) or LOST (somebody took it out). `token` is the fencing token (None until it is
-    held), `numbers` the slots. On the owner's monotonic clock: `until` it may count on the lease, at `renew_at` the entry is renewed.
+    held), `numbers` the slots. On the owner's monotonic clock: `until` it may count on the lease, at `renew_at` the
+    entry is renewed.
     """
 
     __slots__ = (
