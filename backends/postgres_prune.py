@@ -98,8 +98,8 @@ def _some_stay(db: Connection, month: str, doomed: str, values: tuple[float, ...
     """Whether the month has a run that readers see, and whose root is not among the doomed."""
     name = partition("runs", month)
     sql = (
-        f"SELECT EXISTS (SELECT FROM {name} AS part WHERE kind IS NOT NULL AND NOT EXISTS (SELECT FROM {name} AS root"
-        f" WHERE root.id = part.root_id AND root.id IN (SELECT id FROM {name} AS runs WHERE {doomed})))"
+        f"SELECT EXISTS (SELECT root_id FROM {name} WHERE kind IS NOT NULL"
+        f" EXCEPT SELECT id FROM {name} AS runs WHERE {doomed})"
     )
     row = db.execute(sql.encode(), values).fetchone()
     return bool(row and row[0])
