@@ -26,7 +26,9 @@ def _refuse(name: str) -> None:
     raise ValueError(name)
 
 
-_DECODER = JSONDecoder(parse_constant=_refuse)
+_SCAN = JSONDecoder(
+    parse_constant=_refuse
+).scan_once  # `decode` looks for white space that no line of ours has
 
 
 def seal(body: bytes) -> bytes:
@@ -68,10 +70,11 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     if tail[:6] != b',"c":"' or tail[6:14] != b"%08x" % crc32(body):
         return None
     try:
-        event: dict[str, Any] = _DECODER.decode(f"{body.decode('ascii')}}}")
-    except (ValueError, RecursionError):
+        text = f"{body.decode('ascii')}}}"
+        event, end = _SCAN(text, 0)
+    except (ValueError, RecursionError, StopIteration):
         return None
-    if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+    if end != len(text) or not isinstance(event, dict) or not isinstance(event.get("event"), str):
         return None
     # PostgreSQL stores neither NUL nor lone surrogates, and a record must mean the same on every backend.
     if b"\\u0000" in body or b"\\ud" in body.lower():

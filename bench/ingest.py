@@ -3,7 +3,8 @@
 Everything runs on this machine: the collector, its database and the writers share its cores. Three scenes for each
 store: writers that send as fast as they are answered; two thousand clients at once with one journal each; and more than
 it can take, to see whether it sends clients away, how much memory it takes, and whether all arrives in the end. Before
-them, the same lines, batch by batch, inserted into a table of the same database by one plain program.
+them, the same lines in the same batches, inserted into one table of the same database: into SQLite by the same writers,
+into PostgreSQL by one program.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def measure(store: str, folder: str, options: argparse.Namespace) -> Figures:
     figures: Figures = {}
     tapes = [journal(runs=100, lines=8) for _ in range(max(1, options.events // 1001))]
     batches = [(name, offset, part) for name, data in tapes for offset, part in pieces(data, BATCH)]
-    figures["bare insert"] = speed(BARE[store.partition(":")[0]](store, folder, batches), batches)
+    figures["bare insert"] = speed(BARE[store.partition(":")[0]](store, folder, tapes), batches)
     note("bare insert", figures)
     with serving(store, folder, options.workers) as (url, process):
         figures["writers"] = speed(push(url, tapes, folder), batches)
@@ -105,27 +106,21 @@ def speed(seconds: float, batches: list[tuple[str, int, bytes]]) -> Figures:
 # --- a bare insert ---------------------------------------------------------------------------------------------
 
 
-def bare_sqlite(store: str, folder: str, batches: list[tuple[str, int, bytes]]) -> float:
-    """Seconds for the same lines as rows of one table with a key: a transaction for each batch, synced as ours is."""
+def bare_sqlite(store: str, folder: str, tapes: list[tuple[str, bytes]]) -> float:
+    """Seconds that the same writers take who insert into one table of one database themselves."""
     db = sqlite3.connect(f"{folder}/bare.db", isolation_level=None)
     db.execute("PRAGMA journal_mode=WAL")
-    db.execute("PRAGMA synchronous=FULL")
     db.execute(
         "CREATE TABLE lines (journal TEXT, position INTEGER, body TEXT, PRIMARY KEY (journal, position))"
     )
-    began = time.perf_counter()
-    for name, offset, data in batches:
-        db.execute("BEGIN IMMEDIATE")
-        db.executemany("INSERT INTO lines VALUES (?,?,?)", rows(name, offset, data))
-        db.execute("COMMIT")
-    seconds = time.perf_counter() - began
     db.close()
-    return seconds
+    return push(f"{folder}/bare.db", tapes, folder)
 
 
-def bare_postgres(store: str, folder: str, batches: list[tuple[str, int, bytes]]) -> float:
+def bare_postgres(store: str, folder: str, tapes: list[tuple[str, bytes]]) -> float:
     import psycopg
 
+    batches = [(name, offset, part) for name, data in tapes for offset, part in pieces(data, BATCH)]
     with psycopg.connect(store, autocommit=True) as db:
         db.execute("DROP TABLE IF EXISTS bench_lines")
         db.execute(
@@ -142,7 +137,7 @@ def bare_postgres(store: str, folder: str, batches: list[tuple[str, int, bytes]]
     return seconds
 
 
-BARE: dict[str, Callable[[str, str, list[tuple[str, int, bytes]]], float]] = {
+BARE: dict[str, Callable[[str, str, list[tuple[str, bytes]]], float]] = {
     "sqlite": bare_sqlite,
     "postgresql": bare_postgres,
 }
