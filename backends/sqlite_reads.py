@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .sqlite import SqliteBackend
 
-_ROOTS = 200  # roots per transaction of `prune`: other writers wait at the gate meanwhile
+_ROOTS = 50  # roots per transaction of `prune`: other writers wait at the gate meanwhile
 _LINES = 10_000  # log lines likewise
 _FAILED = ",".join(f"'{state}'" for state in FAILURES)
 _ENDED = (
