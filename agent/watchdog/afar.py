@@ -6,8 +6,7 @@ everybody a full grace; after a sleep of its host, a step of its clock or a time
 sender's clock is asked.
 
 From silence follows `lost`, never CRASHED: the host may be cut off, and its runs well. Whatever is heard of the process
-takes it back. What nobody has observed long enough to say is left as it is, so several watchdogs do not contradict each
-other.
+takes it back, and nothing else: several watchdogs do not contradict each other.
 """
 
 from __future__ import annotations
@@ -27,39 +26,47 @@ MISSED_BEATS = 3
 
 @frozen
 class Voice:
-    """The last that was heard of a process: `silent` for so many seconds as far as we saw, `fresh` if something came
-    since we first looked, `foreign` if its journal is not of this home; `host` and `at` (the store's clock) say who and
+    """The last that was heard of a process: `silent` for so many seconds as far as we saw; `mark` changes whenever
+    something is heard. `foreign`: its journal is not of this home. `host` and `at` (the store's clock) say who and
     since when, `beat` seconds lie between its beats."""
 
     silent: float
-    fresh: bool
+    mark: int
     foreign: bool
     host: str = "its host"
     at: float = 0.0
     beat: float = 0.0
 
 
-@frozen
+@define
 class Afar:
-    """Voices by journal."""
+    """Voices by journal. `noted` are the marks at which lost runs were first seen to be lost, by run, and `known` those
+    of the pass before."""
 
-    voices: dict[str, Voice]
+    voices: dict[str, Voice] = field(factory=dict)
     lost_after: float = 60.0
+    known: dict[str, int] = field(factory=dict)
+    noted: dict[str, int] = field(factory=dict)
 
     def is_foreign(self, run: Run) -> bool:
         voice = self.voices.get(run.journal or "")
         return voice is not None and voice.foreign
 
     def lost(self, run: Run) -> str | None:
-        """Why the run is lost; "" where it is not, None where that cannot be said."""
+        """Why the run is lost from now on; "" where it is not any more, None where nothing is new.
+
+        A run that is lost stays so until something is heard that came after we saw that it is: another watchdog may
+        hear sooner or later than this one, and both must not contradict each other.
+        """
         voice = self.voices.get(run.journal or "")
         if voice is None:
             return None
+        if "lost" in run.conditions:
+            self.noted[run.id] = self.known.get(run.id, voice.mark)
+            return "" if voice.mark != self.noted[run.id] else None
         patience = max(self.lost_after, MISSED_BEATS * voice.beat)
-        if voice.silent <= patience:
-            return "" if voice.fresh else None
-        if not voice.foreign:
-            return None  # its journal is here: its own host's proofs count
+        if not voice.foreign or voice.silent <= patience:
+            return None  # of one whose journal is here, the proofs count
         since = str(rfc3339(voice.at))[:19]
         return f"nothing was heard of {voice.host} since {since}Z, for more than {format_duration(patience)}"
 
@@ -70,7 +77,7 @@ class Ears:
 
     lost_after: float
     _sightings: Sightings = field(factory=Sightings)
-    _first: dict[str, int] = field(factory=dict)
+    _last: Afar = field(factory=Afar)
 
     def listen(self, processes: Iterable[Process], live: Iterable[Live], clock: Clock) -> Afar:
         """`processes` are those that the store has open, `live` the journals of this home whose process lives."""
@@ -82,21 +89,20 @@ class Ears:
             groups.setdefault(_identity(each.header), []).append(each)
         marks = {name: sum(each.offset for each in group) for name, group in groups.items()}
         silent = self._sightings.silence(marks, clock)
-        self._first = {name: self._first.get(name, mark) for name, mark in marks.items()}
         voices: dict[str, Voice] = {}
         for name, group in groups.items():
-            fresh = marks[name] != self._first[name]
-            voice = _voice(group, silent[name], fresh=fresh, foreign=name not in here)
+            voice = _voice(group, silent[name], marks[name], foreign=name not in here)
             voices.update((each.journal, voice) for each in group)
-        return Afar(voices, self.lost_after)
+        self._last = Afar(voices, self.lost_after, known=self._last.noted)
+        return self._last
 
 
-def _voice(group: list[Process], silent: float, *, fresh: bool, foreign: bool) -> Voice:
+def _voice(group: list[Process], silent: float, mark: int, *, foreign: bool) -> Voice:
     last = max(group, key=lambda each: each.received_at)
     beat = last.header.get("heartbeat")
     return Voice(
         silent,
-        fresh,
+        mark,
         foreign,
         host=str(last.header.get("host") or "its host"),
         at=last.received_at,

@@ -44,7 +44,7 @@ def reconcile(
     """
     judge.ship()  # what the store did not take the last time, before it is said again
     mute = {each.journal: silence.get(each.journal, 0.0) for each in live if _is_mute(each, silence)}
-    far = far or Afar({})
+    far = far or Afar()
     written = 0
     now = clock.wall()
     for run in backend.runs(RunQuery(states=OPEN, limit=None)):
@@ -66,7 +66,7 @@ def reconcile(
 def _judge_lost(backend: Backend, judge: Judge, run: Run, far: Afar) -> int:
     """Say that a run is lost, or is not any more; whether that was news."""
     reason = far.lost(run)
-    if reason is None or bool(reason) == ("lost" in run.conditions):
+    if reason is None:
         return 0
     spoken = (event["at"] for event in backend.events(run.id) if event.get("condition") == "lost")
     judge.condition(run.id, "lost", bool(reason), reason, after=max(spoken, default=0.0))

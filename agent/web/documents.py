@@ -15,17 +15,17 @@ from .inflate import inflated
 from .reads import told
 from .refusals import Refusal
 from .state import State
-from .tokens import INGEST, KIND, READ, WATCH, Token
+from .tokens import ANY, INGEST, KIND, READ, WATCH, Token
 
 VALUE_LIMIT = 2**20  # bytes of one document
 PULSE = "pulse"  # of the watchdog; every reader looks whether it beats
 
 
 def scope_of(request: Request) -> str:
-    """What this takes: leases belong to the limits of jobs, so who may append may hold them; other documents are the
-    watchdog's."""
+    """What this takes: leases belong to the limits of jobs, so who may append may hold them, and everybody may see who
+    does; other documents are the watchdog's."""
     if request.query_params.get("kind", "").startswith("lease"):
-        return INGEST
+        return ANY if request.method == "GET" else INGEST
     return READ if request.method == "GET" else WATCH
 
 

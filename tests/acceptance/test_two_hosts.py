@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 LEASE = 2.0
 SETTINGS = """
 heartbeat: 0.3
-watchdog: {interval: 0.1, lost_after: 1.5}
+watchdog: {interval: 0.1, lost_after: 3}
 limits: {gpu: {slots: 2, scope: shared, lease: 2s}}
 """
 WAITS = """
@@ -34,7 +34,10 @@ def patient():
         time.sleep(0.02)
 patient()
 """
-STORES = ("sqlite", "file", "postgres", "http+sqlite", "http+postgres")
+STORES = (
+    *("sqlite", "http+postgres"),
+    *(pytest.param(name, marks=pytest.mark.long) for name in ("file", "postgres", "http+sqlite")),
+)
 
 
 @pytest.fixture(params=STORES)
@@ -68,7 +71,7 @@ def test_a_silent_host_is_lost_and_comes_back_and_is_never_called_crashed(
     with near.watching():
         job = far.start(far.script(WAITS), str(go))
         run = until(lambda: next(iter(near.seen(job="patient")), None), "the run is seen")
-        time.sleep(2.5)  # more than lost_after: who beats is not lost
+        time.sleep(3.5)  # more than lost_after: who beats is not lost
         assert changes(near, run) == [("RUNNING", None)]
         os.kill(job.pid, signal.SIGSTOP)
         lost = until(lambda: next(iter(near.seen(states=("lost",))), None), "it is lost")
