@@ -32,7 +32,7 @@ class Tenant:
 
 def tenant_of(number: int, entry: Json) -> Tenant:
     """Of the entry of a shared limit's document."""
-    facts = {key: entry.get(key) for key in ("host", "pid", "run_id", "run_name", "since", "occupy")}
+    facts: Json = {key: entry.get(key) for key in ("host", "pid", "run_id", "run_name", "since", "occupy")}
     alive = False if dead(entry) else identity.alive(entry)
     times = {"lease": entry["lease"], "renewed_at": entry.get("renewed_at")}
     return Tenant(number, **facts, alive=alive, token=entry.get("token"), **times)
