@@ -35,7 +35,8 @@ def tenant_of(number: int, entry: Json) -> Tenant:
     facts: Json = {key: entry.get(key) for key in ("host", "pid", "run_id", "run_name", "since", "occupy")}
     alive = False if dead(entry) else identity.alive(entry)
     times = {"lease": entry["lease"], "renewed_at": entry.get("renewed_at")}
-    return Tenant(number, **facts, alive=alive, token=entry.get("token"), **times)
+    slot = (entry.get("numbers") or [number])[0]
+    return Tenant(slot, **facts, alive=alive, token=entry.get("token"), **times)
 
 
 def expires_in(tenant: Tenant, now: float) -> float | None:
