@@ -173,7 +173,7 @@ class Tenants:
         self.living: list[subprocess.Popen[str]] = []
 
     def start(self, host: Any) -> None:
-        command = [sys.executable, str(HERE / "tenant.py"), str(self.audit.path), str(self.resource), "10"]
+        command = [sys.executable, str(HERE / "tenant.py"), str(self.audit.path), str(self.resource), "100"]
         self.living.append(host.spawn(command))
 
     def inside(self) -> list[subprocess.Popen[str]]:
@@ -209,7 +209,8 @@ def torture(two: list[Any], folder: Path, until: Callable[..., Any], kills: int,
         if turn == "stop":
             stopped.append(victim)
         tenants.start(chance.choice(two))
-    until(lambda: len(tenants.inside()) > 0, "it goes on")
+    entries = len(tenants.audit.lines())
+    until(lambda: len(tenants.audit.lines()) >= entries + 8, "it goes on")
     until(lambda: _overtaken(tenants, stopped), "others have the slots of the stopped")
     for each in stopped:
         os.kill(each.pid, signal.SIGCONT)
