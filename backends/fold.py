@@ -15,7 +15,7 @@ from .clock import root_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Container, Iterable
     from typing import Any
 
     Doc = dict[str, Any]
@@ -29,18 +29,20 @@ CONDITIONS = ("unresponsive", "stalled", "lost", "overdue")
 STALE = ("unresponsive", "stalled", "lost")
 KINDS = ("flow", "task", "command")
 
+_OWN = ("start", "attempt", "retry", "end")  # what only the process itself says
 _WEIGHT = {"proof": 1, "mark": 2}  # a verdict's weight by who gave it
 
 
 def apply(doc: Doc, event: Event, journal: str) -> None:
     """Fold one event of one journal into a run's document. Unknown events are kept out, not refused."""
-    fold = _FOLDS.get(event["event"])
+    kind = event["event"]
+    fold = _FOLDS.get(kind)
     if fold is not None:
         fold(doc, event)
-        if event["event"] in ("start", "attempt", "retry", "end"):
+        if kind in _OWN:
             own = event.get("journal") or journal  # of a copied event: the one that it was first written to
             doc["journal"] = max(doc.get("journal", ""), own)  # ids sort by time: the latest rotation
-        if event["event"] not in ("judge", "transition"):  # what others say of a run is no sign of life
+        if kind not in ("judge", "transition"):  # what others say of a run is no sign of life
             doc["active_at"] = max(doc.get("active_at", 0.0), event["at"])
 
 
@@ -131,7 +133,7 @@ def digest(
             process["damaged"] = process.get("damaged", 0) + 1
         elif event["event"] in _OF_PROCESS:
             _OF_PROCESS[event["event"]](process, event)
-        elif sound(event):
+        elif sound(event, touched):
             run_id = event["run"]
             touched.setdefault(run_id, []).append(event)
             if event["event"] == "log":
@@ -168,18 +170,24 @@ def _copied(event: Event) -> dict[str, Any]:
     return {**said, "run_id": event["run"], "at": event["at"]}
 
 
-def sound(event: Event) -> bool:
+def sound(event: Event, known: Container[str] = ()) -> bool:
     """Whether an event is about a run and has the shape that fold and readers rely on: a journal may come from
-    anywhere, and one odd event must not make a store unreadable."""
+    anywhere, and one odd event must not make a store unreadable. `known`: ids of runs that were looked at before."""
     kind, run = event["event"], event.get("run")
     at: Any = event.get("at")
     if kind not in _FOLDS or not _number(at) or not 0 <= at < 1e11:
         return False
-    if not (isinstance(run, str) and 0 < len(run) <= 80 and run.isascii() and run[0] != "."):
+    if not isinstance(run, str) or (run not in known and not _is_id(run)):
         return False
-    if not run.replace(".", "").replace("-", "").isalnum():
-        return False
+    if kind == "log":  # most lines are, and any text will do
+        return True
     return _fits(_SHAPES.get(kind, {}), event) and _has(kind, event)
+
+
+def _is_id(run: str) -> bool:
+    if not (0 < len(run) <= 80 and run.isascii() and run[0] != "."):
+        return False
+    return run.replace(".", "").replace("-", "").isalnum()
 
 
 def _has(kind: str, event: Event) -> bool:

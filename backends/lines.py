@@ -77,7 +77,7 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     if end != len(text) or not isinstance(event, dict) or not isinstance(event.get("event"), str):
         return None
     # PostgreSQL stores neither NUL nor lone surrogates, and a record must mean the same on every backend.
-    if b"\\u0000" in body or b"\\ud" in body.lower():
+    if b"\\u" in body and (b"\\u0000" in body or b"\\ud" in body.lower()):
         event = printable(event)
     return event
 
