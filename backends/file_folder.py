@@ -205,7 +205,9 @@ class Folder:
         self._inode = os.stat(self.file(_INDEX)).st_ino
 
     def _store(self) -> SqliteBackend:
-        return SqliteBackend(f"sqlite:///{_INDEX}?force=true", home=self.path, clock=self._clock, timeout=self._timeout)
+        return SqliteBackend(
+            f"sqlite:///{_INDEX}?force=true", home=self.path, clock=self._clock, timeout=self._timeout
+        )
 
     def _shut(self) -> None:
         index, self._index, self._inode = self._index, None, -1

@@ -100,7 +100,9 @@ class _Sweep:
     offsets: dict[str, int]
     sizes: dict[str, int] | None
     out: Adopted = field(factory=Adopted)
-    refused: Refused | None = None  # one journal that a collector does not take must not keep the others waiting
+    refused: Refused | None = (
+        None  # one journal that a collector does not take must not keep the others waiting
+    )
 
     def visit(self, path: str, journal: str) -> None:
         try:

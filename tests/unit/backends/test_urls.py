@@ -47,7 +47,8 @@ def test_a_relative_path_does_not_depend_on_the_working_directory(
 @pytest.mark.parametrize("url", ["oracle://db", "sqlit:///x.db", "", "just-a-name", "://"])
 def test_an_unknown_scheme_is_refused_with_those_that_are_known(url: str) -> None:
     with pytest.raises(
-        UnknownBackend, match=r"known schemes: file, http, https, memory, off, .*sqlite.*for example sqlite:///holter.db"
+        UnknownBackend,
+        match=r"known schemes: file, http, https, memory, off, .*sqlite.*for example sqlite:///holter.db",
     ):
         open_backend(url, "/nowhere")
 
