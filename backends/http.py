@@ -80,6 +80,12 @@ class HttpBackend:
 
         return prune(self, retention)
 
+    def size(self) -> int | None:
+        """Bytes that the records take, about; None where the collector's store cannot tell."""
+        status, said = self._wire.call("GET", "/v1/size")
+        found = _found(self, status, said)
+        return int(found["bytes"]) if found["known"] else None
+
     # --- ledger: reading (loaded on first use, with the classes that it returns) ---
 
     def runs(self, query: RunQuery) -> list[Run]:

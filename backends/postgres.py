@@ -85,6 +85,12 @@ class PostgresBackend(PostgresRegistry):
             self._listening = self._ears()
         return self._listening.heard(f"holter_{self._link.schema}", timeout)
 
+    def size(self) -> int:
+        """Bytes that the records take, about."""
+        from .postgres_prune import size
+
+        return size(self)
+
     def check(self) -> dict[str, Any]:
         return reads.check(self)
 

@@ -139,6 +139,14 @@ ENDPOINTS = (
     ),
     Endpoint(
         "GET",
+        "/v1/size",
+        "Bytes that all records take, about, if the store can tell.",
+        reads.size,
+        READ,
+        "known: boolean, bytes: integer",
+    ),
+    Endpoint(
+        "GET",
         "/v1/run",
         "One run.",
         reads.run,

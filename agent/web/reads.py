@@ -14,6 +14,7 @@ from starlette.responses import Response
 from ...backends.base import Backend
 from ...backends.http_format import TRANSITIONS_AT_MOST, count, flag, log_query, number, plain, run_query
 from ...backends.records import Json, LogQuery, Retention, RunQuery
+from ..watchdog.tidy import size_of
 from .refusals import Refusal
 from .state import State
 from .tokens import Token
@@ -102,6 +103,14 @@ async def journals(request: Request, token: Token, state: State) -> Response:
                 each for each in found if token.project is None or each.header.get("project") in mine
             )
         }
+
+    return await told(request, state, question)
+
+
+async def size(request: Request, token: Token, state: State) -> Response:
+    def question(store: Backend) -> Json:
+        found = size_of(store)
+        return {"known": found is not None, "bytes": found or 0}
 
     return await told(request, state, question)
 

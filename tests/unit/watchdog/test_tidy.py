@@ -23,7 +23,6 @@ from holter.testing.places import NOON, SITES, HandClock
 from holter.testing.tapes import EVERYTHING, Tape
 from holter.testing.world import World, happen
 
-SIZED = ("memory", "sqlite", "file")
 FOREVER = RetentionPolicy(days=36500.0, keep_failures=Seconds(3e9), logs_days=36500.0)
 
 
@@ -39,7 +38,7 @@ def fill(store: Backend, runs: int, state: str = "COMPLETED") -> None:
     tape.send(store)
 
 
-@pytest.mark.parametrize("name", SIZED)
+@pytest.mark.parametrize("name", SITES)
 def test_the_oldest_ended_runs_go_until_the_store_takes_no_more_than_it_may(
     name: str, tmp_path: Path
 ) -> None:
@@ -57,7 +56,7 @@ def test_the_oldest_ended_runs_go_until_the_store_takes_no_more_than_it_may(
         assert forget(store, capped(size // 2), HandClock(NOON + 9000)) == Pruned()
 
 
-@pytest.mark.parametrize("name", SIZED)
+@pytest.mark.parametrize("name", SITES)
 def test_live_runs_and_last_failures_stay_whatever_they_take(name: str, tmp_path: Path) -> None:
     with SITES[name].set_up(str(tmp_path)) as place:
         store = place.open()
@@ -67,7 +66,7 @@ def test_live_runs_and_last_failures_stay_whatever_they_take(name: str, tmp_path
         assert [run.id for run in store.runs(RunQuery())] == ["r0029", "live.a", "live"]
 
 
-@pytest.mark.parametrize("name", SIZED)
+@pytest.mark.parametrize("name", SITES)
 @settings(max_examples=25, deadline=None, suppress_health_check=[*HealthCheck])
 @given(data=st.data())
 def test_whatever_is_forgotten_the_rest_is_whole(name: str, data: st.DataObject) -> None:
