@@ -228,7 +228,7 @@ def _start_joinable(function: Callable[[], None]) -> Callable[[float], object]:
     ends: list[Any] = []
 
     def run() -> None:
-        ends.append(_thread._set_sentinel())  # free when the thread is gone
+        ends.append(_thread._set_sentinel())  # type: ignore[attr-defined] # free when the thread is gone
         ends[0].acquire()
         function()
 

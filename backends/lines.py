@@ -26,9 +26,8 @@ def _refuse(name: str) -> None:
     raise ValueError(name)
 
 
-_SCAN = JSONDecoder(
-    parse_constant=_refuse
-).scan_once  # `decode` looks for white space that no line of ours has
+# `decode` would look for white space that no line of ours has.
+_READ = JSONDecoder(parse_constant=_refuse).raw_decode
 
 
 def seal(body: bytes) -> bytes:
@@ -71,8 +70,9 @@ def _parse(line: bytes) -> dict[str, Any] | None:
         return None
     try:
         text = f"{body.decode('ascii')}}}"
-        event, end = _SCAN(text, 0)
-    except (ValueError, RecursionError, StopIteration):
+        event: dict[str, Any]
+        event, end = _READ(text)
+    except (ValueError, RecursionError):
         return None
     if end != len(text) or not isinstance(event, dict) or not isinstance(event.get("event"), str):
         return None
