@@ -147,16 +147,9 @@ class SqliteBackend(SqliteRegistry):
         _OPEN.discard(self)
 
     def check(self) -> dict[str, Any]:
-        wal = os.path.getsize(f"{self.path}-wal") if os.path.exists(f"{self.path}-wal") else 0
-        quick = self._rows("PRAGMA quick_check(1)")[0][0]
-        race = (3, 7, 0) <= sqlite3.sqlite_version_info < (3, 51, 3)
-        note = " (its WAL-reset race is closed by the write gate)" if race else ""
-        size = os.path.getsize(self.path)
-        return {
-            "ok": quick == "ok",
-            "detail": f"{self.path}, {size / 2**20:.1f} MiB + {wal / 2**20:.1f} MiB WAL, {quick}, "
-            f"SQLite {sqlite3.sqlite_version}{note}",
-        }
+        from .sqlite_reads import check
+
+        return check(self)
 
     # --- transactions ---
 

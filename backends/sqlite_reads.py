@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
+import time
 from json import loads
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .errors import StorageError
 from .memory import FAILURES, process_of, words_of
-from .records import Log, LogQuery, Process, Pruned, Retention, Run, RunQuery
+from .records import Json, Log, LogQuery, Process, Pruned, Retention, Run, RunQuery
 from .sqlite_rows import forget_roots
 from .sqlite_where import where_of
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
     from .sqlite import SqliteBackend
 
+CHECK_SECONDS = 2.0
 _ROOTS = 50  # roots per transaction of `prune`: other writers wait at the gate meanwhile
 _LINES = 10_000  # log lines likewise
 _FAILED = ",".join(f"'{state}'" for state in FAILURES)
@@ -159,3 +163,34 @@ def _prune_lines(store: Pruning, before: float) -> int:
 
 def _parts(names: list[str]) -> Iterator[list[str]]:
     return (names[start : start + _ROOTS] for start in range(0, len(names), _ROOTS))
+
+
+# --- is it whole? --------------------------------------------------------------------------------------------
+
+
+def check(store: SqliteBackend) -> Json:
+    size, wal = (
+        os.path.getsize(path) if os.path.exists(path) else 0 for path in (store.path, f"{store.path}-wal")
+    )
+    said = _quick_check(store)
+    race = (3, 7, 0) <= sqlite3.sqlite_version_info < (3, 51, 3)
+    note = " (its WAL-reset race is closed by the write gate)" if race else ""
+    return {
+        "ok": said.startswith("ok"),
+        "detail": f"{store.path}, {size / 2**20:.1f} MiB + {wal / 2**20:.1f} MiB WAL, {said}, "
+        f"SQLite {sqlite3.sqlite_version}{note}",
+    }
+
+
+def _quick_check(store: SqliteBackend) -> str:
+    """What SQLite says; a large database takes minutes, and after CHECK_SECONDS what was seen so far has to do."""
+    deadline = time.monotonic() + CHECK_SECONDS
+    store._db.set_progress_handler(lambda: time.monotonic() > deadline, 100_000)
+    try:
+        return str(store._rows("PRAGMA quick_check(1)")[0][0])
+    except StorageError as error:
+        if "interrupted" not in str(error):
+            raise
+        return f"ok as far as it was read in {CHECK_SECONDS:g} s"
+    finally:
+        store._db.set_progress_handler(None, 0)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from holter.backends import sqlite_reads
 from holter.backends.errors import StorageError, StoreTooNew
 from holter.backends.lines import encode
 from holter.backends.records import LogQuery, RunQuery
@@ -148,3 +149,16 @@ def test_a_store_of_the_first_schema_is_upgraded_and_its_lines_and_new_ones_are_
         db.execute("INSERT INTO logs_fts(logs_fts) VALUES ('integrity-check')")
         db.execute("UPDATE logs SET text='found once' WHERE seq=2")
         assert db.execute("SELECT rowid FROM logs_fts WHERE logs_fts MATCH 'new'").fetchall() == []
+
+
+def test_a_check_of_a_large_database_ends_in_time_and_says_how_far_it_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_reads, "CHECK_SECONDS", 0.0)
+    store = SqliteBackend("sqlite:///h.db", home=str(tmp_path))
+    lines = [{"event": "log", "run": "r1", "at": 1.0, "text": f"line {n}"} for n in range(3000)]
+    store.append("j1", 0, b"".join(encode(line) for line in lines))
+    found = store.check()
+    assert found["ok"] and "as far as it was read" in found["detail"]
+    assert store.processes()
+    store.close()
