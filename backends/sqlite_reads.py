@@ -185,7 +185,7 @@ def check(store: SqliteBackend) -> Json:
 def _quick_check(store: SqliteBackend) -> str:
     """What SQLite says; a large database takes minutes, and after CHECK_SECONDS what was seen so far has to do."""
     deadline = time.monotonic() + CHECK_SECONDS
-    store._db.set_progress_handler(lambda: time.monotonic() > deadline, 100_000)
+    store._db.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
     try:
         return str(store._rows("PRAGMA quick_check(1)")[0][0])
     except StorageError as error:
