@@ -153,10 +153,11 @@ def test_a_connection_that_was_lost_between_calls_is_replaced_unseen(
     assert ids(store) == ["r1"]
 
 
-KILL = (
-    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'holter'"
-    " AND pid <> pg_backend_pid()"
-)
+KILL = """  -- who waits first: else it may get what the one that holds lets go of
+    SELECT pg_terminate_backend(pid, 5000) FROM (
+        SELECT pid FROM pg_stat_activity WHERE application_name = 'holter' AND pid <> pg_backend_pid()
+        ORDER BY wait_event_type = 'Lock' DESC NULLS LAST OFFSET 0
+    ) AS others"""
 
 
 def test_a_connection_that_is_lost_in_the_middle_is_an_error_once(
