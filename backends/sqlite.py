@@ -46,7 +46,7 @@ if TYPE_CHECKING:
         Transition,
     )
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 _OPEN: set[SqliteBackend] = set()
 _WAL_LIMIT = 4 * 2**20  # bytes; past it the next writer checkpoints
 _NOT_SHARED = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from json import dumps, loads
 
 from .rows import body, log_row, run_row, transition_row
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 
     from .fold import Digest
     from .records import Json
+
+_TOGETHER = 16
+_LINE = "INSERT INTO logs(seq, root_id, run_id, at, level, stream, text) VALUES (?,?,?,?,?,?,?)"
+_LINES = _LINE + ",(?,?,?,?,?,?,?)" * (_TOGETHER - 1)
 
 
 def put_journal(db: sqlite3.Connection, journal: str, offset: int, record: Json) -> None:
@@ -51,16 +56,26 @@ def put_rows(db: sqlite3.Connection, journal: str, out: Digest, seqs: Iterable[i
 
 
 def _put_lines(db: sqlite3.Connection, rows: list[tuple[Any, ...]]) -> None:
-    """The search index gets those that are new in one go: a trigger for each line costs four times as much."""
+    """The search index gets those that are new in one go: a trigger for each line costs four times as much. Sixteen
+    lines to a statement cost a third less than one."""
     if not rows:
         return
-    there = db.execute("SELECT seq FROM logs WHERE seq BETWEEN ? AND ?", (rows[0][0], rows[-1][0])).fetchall()
+    first, last = rows[0][0], rows[-1][0]
+    there = db.execute("SELECT seq FROM logs WHERE seq BETWEEN ? AND ?", (first, last)).fetchall()
     if there:  # the index of a file store is made anew, and meets what it has
         known = {seq for (seq,) in there}
-        rows = [row for row in rows if row[0] not in known]
-    sql = "INSERT INTO logs(seq, root_id, run_id, at, level, stream, text) VALUES (?,?,?,?,?,?,?)"
-    db.executemany(sql, rows)
-    db.executemany("INSERT INTO logs_fts(rowid, text) VALUES (?,?)", [(row[0], row[-1]) for row in rows])
+        for row in rows:
+            if row[0] not in known:
+                _put_lines(db, [row])
+        return
+    many = len(rows) // _TOGETHER * _TOGETHER
+    for start in range(0, many, _TOGETHER):
+        db.execute(_LINES, list(chain.from_iterable(rows[start : start + _TOGETHER])))
+    db.executemany(_LINE, rows[many:])
+    db.execute(
+        "INSERT INTO logs_fts(rowid, text) SELECT seq, text FROM logs WHERE seq BETWEEN ? AND ?",
+        (first, last),
+    )
 
 
 def forget_roots(db: sqlite3.Connection, roots: list[str]) -> tuple[int, int]:

@@ -88,6 +88,11 @@ def m003_indexes_for_a_million_runs(db: Database) -> None:
         db.execute(statement)
 
 
+@MIGRATIONS()
+def m004_the_search_index_merges_less_often(db: Database) -> None:
+    db.execute("INSERT INTO logs_fts(logs_fts, rank) VALUES ('automerge', 16)")
+
+
 def upgrade(connection: sqlite3.Connection) -> None:
     """Apply what is missing. The caller holds the write gate: `Migrations.apply` races by itself."""
     connection.execute("PRAGMA journal_mode=WAL")

@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.load import Load, drive, events_in, journal, pieces
+from holter.agent.shipper import BATCH
 
 HOLTER = str(Path(sysconfig.get_path("scripts")) / "holter")
-WRITERS, BATCH = 4, 64 * 1024  # bytes of a batch: what a busy script gains in a moment
+WRITERS = 4
 Figures = dict[str, Any]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import signal
@@ -78,6 +79,9 @@ def _work(config: uvicorn.Config, bound: socket.socket) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, ended)
+    # A group of batches is thousands of objects that live for a moment: looking through them every 700 cost a tenth.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
     server.run(sockets=[bound])
     return 0 if server.started else 1
 
