@@ -70,11 +70,12 @@ class Collector:
 
 
 class Proxy:
-    """Forwards to a collector; as long as it is `bad` it loses, delays, cuts off and repeats what goes through. `did`
-    counts what became of each piece."""
+    """Forwards to a collector; as long as it is `bad` it loses, delays, cuts off and repeats what goes through, and
+    between `cut()` and `mend()` nothing does. `did` counts what became of each piece."""
 
     def __init__(self, port: int, seed: int = 1) -> None:
         self.bad, self._to, self._chance = False, port, random.Random(seed)
+        self._cut = False
         self.did: Counter[str] = Counter()
         self._sockets: set[socket.socket] = set()
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=128)
@@ -86,16 +87,29 @@ class Proxy:
         for each in tuple(self._sockets):
             _end(each)
 
+    def cut(self) -> None:
+        self._cut = True
+        for each in tuple(self._sockets):
+            _end(each)
+
+    def mend(self) -> None:
+        self._cut = False
+
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
                 here = self._listening.accept()[0]
+                if self._cut:
+                    here.close()
+                    continue
                 threading.Thread(target=self._serve, args=(here,), daemon=True).start()
 
     def _serve(self, here: socket.socket) -> None:
         with here, suppress(OSError), socket.create_connection(("127.0.0.1", self._to), 5) as there:
             there.settimeout(None)
             self._sockets |= {here, there}
+            if self._cut:  # just now
+                return
             back = threading.Thread(target=self._pump, args=(there, here, False), daemon=True)
             back.start()
             self._pump(here, there, True)

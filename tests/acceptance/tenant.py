@@ -1,7 +1,8 @@
 """Works on a resource under a shared limit, again and again: `tenant.py AUDIT RESOURCE WRITES`.
 
-AUDIT gets `<monotonic> + <pid> <number> <token>` once inside, and `-` before leaving. RESOURCE is a folder with one
-file per slot, which holds the greatest token that worked on it; a smaller one is refused: `r` in the audit.
+AUDIT gets `<monotonic> + <pid> <number> <token>` once inside, `l` when told that the lease is lost, and `-` before
+leaving. RESOURCE is a folder with one file per slot, which holds the greatest token that worked on it; a smaller one is
+refused: `r` in the audit.
 """
 
 from __future__ import annotations
@@ -41,7 +42,11 @@ def main(path: str, resource: str, writes: str) -> None:
                 (number,), token = held.held[0].numbers, held.token
                 assert token is not None
                 say("+", number, token)
+                told = False
                 for _ in range(int(writes)):
+                    if held.lost and not told:
+                        say("l", number, token)
+                        told = True
                     if not work(resource, number, token):
                         say("r", number, token)
                         break

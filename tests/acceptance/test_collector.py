@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import resource
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,14 +12,12 @@ from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from collecting import Collector, Proxy
-
 from holter.backends.errors import StorageError
 from holter.backends.http import HttpBackend
 from holter.backends.lines import encode
 from holter.backends.records import LogQuery
+
+from .collecting import Collector, Proxy
 
 WRITERS = 20
 WRITER = """

@@ -6,16 +6,13 @@ import json
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from collecting import Collector
+from .collecting import Collector
 
 JOB = """
     from holter import current_run, flow

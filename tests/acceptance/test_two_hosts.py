@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from typing import Any
 import pytest
 
 from holter.testing.places import SITES
+
+from .collecting import Collector, Proxy
 
 HERE = Path(__file__).parent
 LEASE = 2.0
@@ -172,8 +175,14 @@ class Tenants:
         self.resource.mkdir()
         self.living: list[subprocess.Popen[str]] = []
 
-    def start(self, host: Any) -> None:
-        command = [sys.executable, str(HERE / "tenant.py"), str(self.audit.path), str(self.resource), "100"]
+    def start(self, host: Any, writes: int = 100) -> None:
+        command = [
+            sys.executable,
+            str(HERE / "tenant.py"),
+            str(self.audit.path),
+            str(self.resource),
+            str(writes),
+        ]
         self.living.append(host.spawn(command))
 
     def inside(self) -> list[subprocess.Popen[str]]:
@@ -183,7 +192,7 @@ class Tenants:
         return [each for each in self.living if there.get(each.pid) and each.pid not in self.audit.over]
 
     def kill(self, tenant: subprocess.Popen[str]) -> None:
-        self.audit.over[tenant.pid] = time.monotonic()
+        self.audit.over.setdefault(tenant.pid, time.monotonic())
         tenant.kill()
         tenant.wait()
         self.living.remove(tenant)
@@ -249,3 +258,61 @@ def test_a_shared_limit_is_kept_over_many_deaths(
     two: list[Any], tmp_path: Path, until: Callable[..., Any], figures: Callable[..., None]
 ) -> None:
     judged(torture(two, tmp_path, until, kills=60, stops=6), figures)
+
+
+@pytest.mark.parametrize("cuts", [1, pytest.param(5, marks=pytest.mark.long)])
+def test_who_is_cut_off_is_told_and_refused_and_lost_until_it_is_back(
+    new_host: Callable[..., Any],
+    tmp_path: Path,
+    until: Callable[..., Any],
+    figures: Callable[..., None],
+    cuts: int,
+) -> None:
+    pytest.importorskip("uvicorn", reason="pip install 'holter[web]'")
+    (tmp_path / "there").mkdir()
+    with closing(Collector(tmp_path / "there").start()) as collector, closing(Proxy(collector.port)) as link:
+        near, far = new_host(collector.url), new_host(link.url)
+        for name, host in (("near", near), ("far", far)):
+            host.settings(SETTINGS)
+            host.env.update(HOLTER_TEST_HOST=name, HOLTER_TEST_BOOT=name)
+        with near.watching():
+            job = far.start(far.script(WAITS), str(tmp_path / "go"))
+            run = until(lambda: next(iter(near.seen(job="patient")), None), "the run is seen")
+            tenants = Tenants([near, far], tmp_path)
+            for _ in range(cuts):
+                cut_off(near, far, link, tenants, until)
+                until(lambda: near.store.run(run.id).conditions == ("lost",), "it is lost")
+                link.mend()
+                until(lambda: not near.store.run(run.id).conditions, "it is heard again", 60.0)
+            (tmp_path / "go").touch()
+            job.wait(60)
+            until(lambda: (far.holter("runs"), near.store.run(run.id).ended)[1], "it ends")
+        assert [each for each in changes(near, run) if each[1] is None] == [
+            ("RUNNING", None),
+            ("COMPLETED", None),
+        ]
+        judged(tenants, figures)
+        near.close()
+        far.close()
+
+
+def cut_off(near: Any, far: Any, link: Proxy, tenants: Tenants, until: Callable[..., Any]) -> None:
+    """The link breaks while somebody behind it holds a slot, and works on for longer than the lease."""
+    before = len(tenants.living)
+    tenants.start(far, writes=1000)
+    mine = until(
+        lambda: next((each for each in tenants.inside() if each in tenants.living[before:]), None), "it is in"
+    )
+    for _ in range(3):
+        tenants.start(near)
+    link.cut()
+    tenants.audit.over[mine.pid] = time.monotonic() + LEASE * 0.6  # its last renewal was a third of it ago
+    said = lambda what: [each for each in tenants.audit.lines() if each[1] == what and each[2] == mine.pid]  # noqa: E731
+    (refused,) = until(lambda: said("r"), "who was overtaken is refused")
+    at, _, _, number, token = said("l")[0]
+    later = [
+        each for each in tenants.audit.lines() if each[1] == "+" and each[3] == number and each[4] > token
+    ]
+    assert at < min(each[0] for each in later) < refused[0], "it was told before others could come in"
+    for each in list(tenants.living):
+        tenants.kill(each)
