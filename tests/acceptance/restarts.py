@@ -103,11 +103,13 @@ def server() -> Iterator[Server]:
 
 class Load:
     """Writers on each of the hosts, that go on until `stop`, and pushers, who write into the store of the hosts
-    themselves; and runs that are killed meanwhile."""
+    themselves; and runs that are killed meanwhile, on the `watched` hosts."""
 
-    def __init__(self, folder: Path, hosts: list[Any], writers: int, pushers: int = 0) -> None:
+    def __init__(
+        self, folder: Path, hosts: list[Any], writers: int, pushers: int = 0, watched: list[Any] | None = None
+    ) -> None:
         self._stop, self._folder = folder / "stop", folder
-        self._hosts = hosts
+        self._hosts = watched or hosts
         self.victims: dict[str, str] = {}
         self.processes: list[subprocess.Popen[str]] = []
         for number in range(writers + pushers):
