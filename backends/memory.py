@@ -173,7 +173,7 @@ class MemoryBackend(_Registry):
             found = [
                 log
                 for log in self._space.logs
-                if log.run_id in ids and log.seq > query.after and words <= words_of(log.text)
+                if log.run_id in ids and log.seq > query.after and has_words(words, log.text)
             ]
         if query.limit is None:
             return found
@@ -341,6 +341,12 @@ def process_of(journal: str, offset: int, record: Json) -> Process:
 def words_of(text: str) -> set[str]:
     """The words of a text as the search sees them: letters and digits, without regard to case."""
     return set(re.findall(r"[^\W_]+", text.lower()))
+
+
+def has_words(words: set[str], text: str) -> bool:
+    """Whether all of these (from `words_of`) are words of the text."""
+    lower = text.lower()
+    return all(word in lower for word in words) and words <= words_of(text)
 
 
 def _nearest_rank(ordered: list[float], percent: int) -> float | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .clock import root_of
 from .figures import figures
 from .globs import is_pattern, regex
-from .memory import process_of, words_of
+from .memory import has_words, process_of, words_of
 from .postgres_schema import SCHEMA_VERSION, born_of, months_of
 from .records import JobSummary, Json, Log, LogQuery, Process, Run, RunQuery, Transition
 
@@ -73,7 +73,7 @@ def logs(store: PostgresBackend, query: LogQuery) -> list[Log]:
             page = _PAGE if words else query.limit
             rows = db.execute(sql.encode(), (*values, query.after, edge, edge, page)).fetchall()
             found += (
-                [Log(*row) for row in rows if words <= words_of(row[5])]
+                [Log(*row) for row in rows if has_words(words, row[5])]
                 if words
                 else [Log(*row) for row in rows]
             )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from functools import partial
 from json import loads
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .errors import StorageError
-from .memory import FAILURES, process_of, words_of
+from .memory import FAILURES, has_words, process_of, words_of
 from .records import Json, Log, LogQuery, Process, Pruned, Retention, Run, RunQuery
 from .sqlite_rows import forget_roots
 from .sqlite_where import where_of
@@ -79,8 +80,8 @@ def logs(store: SqliteBackend, query: LogQuery) -> list[Log]:
         values.append(query.run_id)
     words = words_of(query.text or "")
     if words:
-        where.append("logs.seq IN (SELECT rowid FROM logs_fts WHERE logs_fts MATCH ?)")
-        values.append(" ".join(f'"{word}"' for word in sorted(words)))
+        store._db.create_function("has_words", 1, partial(has_words, words), deterministic=True)
+        where.append("has_words(logs.text)")
     rows = store._rows(
         "SELECT seq, run_id, at, level, stream, text FROM logs "
         f"WHERE {' AND '.join(where)} ORDER BY seq {'DESC' if query.last else 'ASC'} LIMIT ?",

@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlite_utils import Database
 
 from holter.backends import sqlite_reads
 from holter.backends.errors import StorageError, StoreTooNew
@@ -127,28 +128,23 @@ def test_an_empty_file_becomes_a_store(path: Path) -> None:
     store.close()
 
 
-def test_a_store_of_the_first_schema_is_upgraded_and_its_lines_and_new_ones_are_found(
-    path: Path,
-) -> None:
+def test_a_store_of_an_older_schema_is_upgraded_and_its_lines_and_new_ones_are_found(path: Path) -> None:
     first = at(path)
     first.append("j1", 0, start("r1") + line("an old line"))
     first.close()
     with closing(sqlite3.connect(path)) as db:
-        db.execute(
-            "CREATE TRIGGER logs_ai AFTER INSERT ON logs BEGIN"
-            " INSERT INTO logs_fts (rowid, text) VALUES (new.rowid, new.text); END"
-        )
-        db.execute("DELETE FROM _sqlite_migrations WHERE name LIKE 'm002%'")
-        db.execute("PRAGMA user_version=1")
+        Database(db).table("logs").enable_fts(["text"], create_triggers=True)
+        db.execute("DELETE FROM _sqlite_migrations WHERE name LIKE 'm004%'")
+        db.execute("PRAGMA user_version=3")
         db.commit()
     again = at(path)
     again.append("j2", 0, line("a new line"))
     assert [log.text for log in again.logs(LogQuery("r1", text="line"))] == ["an old line", "a new line"]
     again.close()
     with closing(sqlite3.connect(path)) as db:
-        db.execute("INSERT INTO logs_fts(logs_fts) VALUES ('integrity-check')")
-        db.execute("UPDATE logs SET text='found once' WHERE seq=2")
-        assert db.execute("SELECT rowid FROM logs_fts WHERE logs_fts MATCH 'new'").fetchall() == []
+        assert db.execute(
+            "SELECT name FROM sqlite_master WHERE name LIKE 'logs%' AND name <> 'logs_root'"
+        ).fetchall() == [("logs",)]
 
 
 def test_a_check_of_a_large_database_ends_in_time_and_says_how_far_it_came(
