@@ -13,7 +13,7 @@ import os
 
 from ..backends.clock import SYSTEM, Clock, uniform
 from ..backends.errors import StorageError
-from . import signals, tape
+from . import shipper, signals, tape
 from .knobs import knobs
 from .leases import GONE, HELD, KIND, LOST, REFUSED, WAITING, Lease, Sight, boot, empty, turn
 from .shipper import _held_lock, _in_main_interpreter, _start_joinable
@@ -185,7 +185,8 @@ class Keeper:
         if self._store is not None and timeout < self._timeout:
             self._drop_store()
         if self._store is None:
-            self._store, self._timeout = self._open_store(timeout), timeout
+            with shipper.loading:
+                self._store, self._timeout = self._open_store(timeout), timeout
         return self._store
 
     def _drop_store(self) -> None:

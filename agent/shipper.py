@@ -41,6 +41,8 @@ CAP = (
 )  # bytes waiting to be shipped: past it log lines are dropped (and counted), state events never
 IN_FLIGHT = 0.02  # seconds for a write into the old file that had begun before the journal was replaced
 RETRY_AT_MOST = 30.0  # seconds between tries while the store is away
+FORK_SECONDS = 0.5  # that a fork waits for our imports, in all
+loading = _thread.allocate_lock()  # held while a thread of ours opens a store, and imports what that takes
 
 
 def _store_step(step: Callable[P, R]) -> Callable[P, R | None]:
@@ -163,7 +165,8 @@ class Shipper:
         size = self.journal.size()
         if size > self._offset:
             if self._store is None:
-                self._store = self._open_store()
+                with loading:  # and its modules with it
+                    self._store = self._open_store()
             data = read(self.journal.fd, self._offset, BATCH)
             if not data:
                 return False  # a torn tail
@@ -248,3 +251,34 @@ def _send(store: Backend, journal: str, offset: int, data: bytes) -> int:
         return store.append(journal, offset, data)
     except OffsetMismatch as other:  # a command on this host was faster, or the store was emptied
         return other.expected
+
+
+# --- forks ---------------------------------------------------------------------------------------------------
+
+
+def _before_fork() -> None:
+    """A module that our thread is importing would stay locked in the child for ever, and whoever imports it there would
+    hang: the fork waits until the import is over. Where it is a store that hangs, it does not wait a second time."""
+    global _patience, _holder
+    if _patience and loading.acquire(timeout=_patience):
+        _holder = _thread.get_ident()
+    else:
+        _patience = 0.0
+
+
+def _after_fork_in_parent() -> None:
+    global _holder
+    if _holder == _thread.get_ident():
+        _holder = 0
+        loading.release()
+
+
+def _after_fork_in_child() -> None:
+    global loading, _patience, _holder
+    loading, _patience, _holder = _thread.allocate_lock(), FORK_SECONDS, 0
+
+
+_patience, _holder = FORK_SECONDS, 0
+os.register_at_fork(
+    before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+)

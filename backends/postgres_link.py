@@ -8,6 +8,7 @@ import os
 from contextlib import contextmanager, suppress
 
 from .errors import StorageError, UnknownBackend
+from .forever import keep
 from .urls import redacted
 
 try:
@@ -119,9 +120,7 @@ class Link:
         in the parent's name); only the child's copy of its descriptor goes."""
         db, self._db, self.opened = self._db, None, False
         if db is not None:
-            import ctypes
-
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(db))
+            keep(db)
             with suppress(psycopg.Error, OSError):
                 os.close(db.fileno())
 

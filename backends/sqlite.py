@@ -17,6 +17,7 @@ from json import loads
 from .clock import SYSTEM
 from .errors import OffsetMismatch, StorageError, StoreTooNew
 from .fold import digest
+from .forever import keep
 from .gate import Gate
 from .lines import batch
 from .mounts import file_system, is_network
@@ -349,9 +350,7 @@ def _may_close(gate: Gate | None) -> bool:
 
 def _never_close(db: sqlite3.Connection) -> None:
     """Closing could checkpoint, and so could the finaliser at the end of the process: it never runs."""
-    import ctypes
-
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(db))
+    keep(db)
 
 
 def _let_go_after_fork() -> None:
