@@ -96,7 +96,9 @@ TOOLS = {
 }
 
 
-@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize(
+    "tool", [pytest.param(tool, marks=[pytest.mark.long] if " " in tool else []) for tool in TOOLS]
+)
 def test_a_copy_taken_at_any_moment_is_a_store_that_is_whole(tool: str, tmp_path: Path) -> None:
     if tool == "rsync" and shutil.which("rsync") is None:
         pytest.skip("install rsync: apt-get install rsync")

@@ -38,8 +38,8 @@ def patient():
 patient()
 """
 STORES = (
-    *("sqlite", "http+postgres"),
-    *(pytest.param(name, marks=pytest.mark.long) for name in ("file", "postgres", "http+sqlite")),
+    "http+postgres",
+    *(pytest.param(name, marks=pytest.mark.long) for name in ("sqlite", "file", "postgres", "http+sqlite")),
 )
 
 
