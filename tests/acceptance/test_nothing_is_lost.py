@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-# Each process says in a side file what it has recorded, after the recording call returned. One `write` each: a line that
-# is whole was said before the kill. The last may be torn, as a kill ends a write where it crosses a page.
+# Each process says in a side file what it has recorded, after the recording call returned. One `write` each: a line
+# that is whole was said before the kill. The last may be torn, as a kill ends a write where it crosses a page.
 WORKER = """
     import os, sys
     from holter import flow, task, current_run, artifact
