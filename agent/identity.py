@@ -14,6 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+PROC = "/proc"  # the one door to the kernel's tables: a simulated machine lays out a folder of its own
+
 
 def host() -> str:
     """This machine's name. (HOLTER_TEST_HOST is for tests that make two hosts out of one.)"""
@@ -22,13 +24,13 @@ def host() -> str:
 
 def boot_id() -> str:
     """The kernel's id of this boot; "" where there is none (not Linux). (HOLTER_TEST_BOOT is for tests.)"""
-    return os.environ.get("HOLTER_TEST_BOOT") or _read("/proc/sys/kernel/random/boot_id").strip()
+    return os.environ.get("HOLTER_TEST_BOOT") or _read(f"{PROC}/sys/kernel/random/boot_id").strip()
 
 
 def namespace() -> int:
     """Inode of this process's PID namespace; 0 where there is none."""
     try:
-        return os.stat("/proc/self/ns/pid").st_ino
+        return os.stat(f"{PROC}/self/ns/pid").st_ino
     except OSError:
         return 0
 
@@ -36,14 +38,14 @@ def namespace() -> int:
 def time_namespace() -> int:
     """Inode of this process's time namespace, inside which monotonic clocks agree; 0 where there is none."""
     try:
-        return os.stat("/proc/self/ns/time").st_ino
+        return os.stat(f"{PROC}/self/ns/time").st_ino
     except OSError:
         return 0
 
 
 def start_ticks(pid: int) -> int:
     """When `pid` started, in clock ticks since boot; 0 if there is no such process, it is a zombie, or no /proc."""
-    stat = _read(f"/proc/{pid}/stat")
+    stat = _read(f"{PROC}/{pid}/stat")
     fields = stat[stat.rfind(")") + 2 :].split()  # the command may contain spaces and parentheses
     if len(fields) <= 19 or (
         fields[0] in "ZX" and int(fields[17]) <= 1
