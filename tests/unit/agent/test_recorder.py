@@ -262,14 +262,17 @@ def test_a_fork_that_python_does_not_know_of_does_not_keep_its_killed_parent_ali
         from holter import flow
         @flow
         def main():
+            os.close(1), os.close(2)  # where the fork meets a thread that waits for the GIL, the child hangs at once
             pid = ctypes.PyDLL(None).fork()  # the child must find the GIL in its own hands
             if pid == 0:
-                os.close(1), os.close(2), time.sleep(60)
+                time.sleep(60)
                 os._exit(0)
-            print(pid, flush=True)
+            os.write(to_father, str(pid).encode())
             os.kill(os.getpid(), signal.SIGKILL)
+        from_child, to_father = os.pipe()
         if os.fork() == 0: main()
         os.wait()
+        print(os.read(from_child, 20).decode())
     """)
     try:
         run = left().run
