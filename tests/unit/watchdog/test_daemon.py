@@ -81,7 +81,7 @@ def test_a_step_that_fails_does_not_stop_the_others(settings: Settings, caplog: 
     dog = Watchdog(settings)
     dog.step()
     failed = {step.name for step in dog.steps if step.failures}
-    assert failed == {"adopting dead journals", "freeing leases that ran out", "writing the pulse"}
+    assert failed >= {"adopting dead journals", "freeing leases that ran out", "writing the pulse"}
     os.rmdir(f"{settings.home}/holter.db")
     for step in dog.steps:
         step._due = 0.0

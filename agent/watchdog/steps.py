@@ -1,0 +1,80 @@
+"""Steps, one unit of work each with its own back-off, and halves of the watchdog: steps on one handle of the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import define, field
+from loguru import logger
+
+from ...backends.base import Backend
+from ...backends.clock import SYSTEM, Clock
+from ...backends.errors import HolterError
+from ...backends.urls import open_backend
+from ..settings import Settings
+
+BACK_OFF_AT_MOST = 60.0  # seconds between tries of a step that keeps failing
+
+
+@define
+class Step:
+    """One step of a loop with its back-off: `every` seconds (0: each pass), sooner never. `last_error` is what it
+    failed of, "" once it works again."""
+
+    name: str
+    act: Callable[[], object]
+    every: float = 0.0
+    failures: int = 0
+    last_error: str = ""
+    _due: float = field(default=0.0)
+
+    def run(self, now: float) -> None:
+        """Do it if it is due. `now` is monotonic seconds. Errors are logged and backed off, never raised."""
+        if now < self._due:
+            return
+        try:
+            self.act()
+        except Exception as error:  # noqa: BLE001 - a step that fails cannot stop the others
+            self.failures += 1
+            self.last_error = str(error) or type(error).__name__
+            wait = min(BACK_OFF_AT_MOST, 2.0 ** min(self.failures, 6) / 2)
+            self._due = now + max(self.every, wait)
+            logger.opt(exception=not isinstance(error, HolterError | OSError)).error(
+                "{} failed ({} in a row, next try in {:.0f} s): {}", self.name, self.failures, wait, error
+            )
+        else:
+            if self.failures:
+                logger.info("{} works again", self.name)
+            self.failures, self.last_error = 0, ""
+            self._due = now + self.every
+
+
+class Half:
+    """`steps` on one handle of the store, which the first step that needs it opens. `settings` may be replaced."""
+
+    steps: list[Step]
+
+    def __init__(self, settings: Settings, *, clock: Clock = SYSTEM) -> None:
+        self.settings = settings
+        self.clock = clock
+        self._backend: Backend | None = None
+
+    def step(self) -> object:
+        """One pass over every step. Raises nothing."""
+        for step in self.steps:
+            step.run(self.clock.monotonic())
+        return None
+
+    def close(self) -> None:
+        """Let go of everything; further steps would open the store again."""
+        if self._backend is not None:
+            self._backend.close()
+
+    def _store(self) -> Backend:
+        if self._backend is None:
+            self._backend = open_store(self.settings, self.clock)
+        return self._backend
+
+
+def open_store(settings: Settings, clock: Clock = SYSTEM) -> Backend:
+    return open_backend(settings.backend, settings.home, clock=clock)

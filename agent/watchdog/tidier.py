@@ -1,0 +1,29 @@
+"""The forgetting half, with a store handle of its own: a history that is to go holds up nobody."""
+
+from __future__ import annotations
+
+from loguru import logger
+
+from ...backends.clock import SYSTEM, Clock
+from ..settings import Settings
+from . import outbox
+from .steps import Half, Step
+from .tidy import forget
+
+EVERY = 3600.0
+
+
+class Tidier(Half):
+    """The forgetting half. `stopped`, set from another thread, ends it between two transactions."""
+
+    def __init__(self, settings: Settings, *, clock: Clock = SYSTEM) -> None:
+        super().__init__(settings, clock=clock)
+        self.stopped = False
+        self.steps = [Step("forgetting old records", self._tidy, every=EVERY)]
+
+    def _tidy(self) -> None:
+        store = self._store()
+        gone = forget(store, self.settings, self.clock, lambda: self.stopped)
+        if gone.runs or gone.logs:
+            logger.info("forgot {} runs and {} log lines", gone.runs, gone.logs)
+        outbox.tidy(store, self.clock)

@@ -1,0 +1,123 @@
+"""The detecting half: adopts dead journals, judges live runs, and writes what it found into the store, to nobody else.
+
+A step is a line in `Watchdog.steps`; its work is in a module of its own: a small class with one method that acts on the
+store.
+"""
+
+from __future__ import annotations
+
+import os
+
+from loguru import logger
+
+from ...backends.clock import SYSTEM, Clock
+from ..settings import Settings
+from . import pulse, reap
+from .adopt import Adopted, catch_up
+from .afar import Ears
+from .births import Births
+from .deaths import Deaths
+from .enforce import Enforcer
+from .judgements import Judge
+from .reap import Reaper
+from .reconcile import reconcile
+from .sightings import Sightings
+from .steps import Half, Step
+
+
+class Watchdog(Half):
+    """The detecting half. `step()` is one pass; everything it knows besides the store is when journals last grew."""
+
+    def __init__(self, settings: Settings, *, clock: Clock = SYSTEM, once: bool = False) -> None:
+        super().__init__(settings, clock=clock)
+        self.once = once
+        self.started_at = clock.wall()
+        self.deaths = Deaths(None if once else Births(_journals(settings)))
+        self.seen = Adopted()
+        self._looked = False  # whether `seen` is of this pass: silence is judged on nothing older
+        self._sightings = Sightings()
+        self._ears = Ears(settings.watchdog.lost_after)
+        self._reaper = Reaper(clock)
+        self._judge: Judge | None = None
+        self._enforcer = Enforcer(clock, once)
+        self.steps = [
+            Step("adopting dead journals", self._adopt),
+            Step("reconciling live runs", self._reconcile),
+            Step("enforcing time limits", self._enforce),
+            Step("freeing leases that ran out", self._reap, every=reap.EVERY),
+            Step("writing the pulse", self._pulse, every=pulse.EVERY),
+        ]
+
+    def step(self) -> bool:
+        """One pass over every step; true if something was found that the alerting loop should look at now."""
+        before = self.seen.crashed
+        self._looked = False
+        super().step()
+        return self.seen.crashed != before
+
+    def close(self) -> None:
+        """Say that nobody watches any more, and let go of everything. Raises nothing: the store may be away."""
+        Step("closing", self._close).run(self.clock.monotonic())
+        self.deaths.close()
+
+    def _close(self) -> None:
+        if self._backend is not None:
+            self._enforcer.close(self._backend)
+        if self._judge is not None:
+            self._judge.close()
+        if self._backend is not None:
+            pulse.beat(
+                self._backend,
+                self.clock.wall(),
+                started_at=self.started_at,
+                once=self.once,
+                stopped=not self.once,
+            )
+            self._backend.close()
+
+    def _adopt(self) -> None:
+        out = catch_up(self.settings.home, self._store(), self.clock, before=self.seen.live)
+        for fault in set(out.faults) - set(self.seen.faults):
+            logger.error("cannot adopt {}", fault)
+        if out.crashed:
+            logger.warning("{} runs crashed", out.crashed)
+        out.crashed += self.seen.crashed
+        self.seen = out
+        self._looked = True
+        self.deaths.follow(out.live)
+
+    def _reconcile(self) -> None:
+        if not self._looked:
+            return
+        silence = self._sightings.look(self.seen.live, self.clock)
+        checks = dict(self.settings.checks)
+        store, live = self._store(), self.seen.live
+        far = self._ears.listen(store.processes(), live, self.clock)
+        changed = reconcile(store, self._open_judge(), live, silence, checks, self.clock, far)
+        if changed:
+            logger.info("{} conditions changed", changed)
+
+    def _enforce(self) -> None:
+        if not self._looked:
+            return
+        ended = self._enforcer.enforce(self._store(), self._open_judge(), self.seen.live)
+        if ended:
+            logger.warning("{} runs ended from outside: past their time limit", ended)
+
+    def _open_judge(self) -> Judge:
+        if self._judge is None:
+            self._judge = Judge(self.settings.home, self.settings.project, self._store(), self.clock)
+        return self._judge
+
+    def _reap(self) -> None:
+        for text in self._reaper.reap(self._store()):
+            logger.warning("{}", text)
+
+    def _pulse(self) -> None:
+        pulse.beat(self._store(), self.clock.wall(), started_at=self.started_at, once=self.once)
+
+
+def _journals(settings: Settings) -> str:
+    folder = f"{settings.home}/journals"
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    return folder
