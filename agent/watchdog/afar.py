@@ -41,12 +41,13 @@ class Voice:
 @define
 class Afar:
     """Voices by journal. `noted` are the marks at which lost runs were first seen to be lost, by run, and `known` those
-    of the pass before."""
+    of the pass before. `here` has, for each journal of a process of this home, the one that it writes now."""
 
     voices: dict[str, Voice] = field(factory=dict)
     lost_after: float = 60.0
     known: dict[str, int] = field(factory=dict)
     noted: dict[str, int] = field(factory=dict)
+    here: dict[str, str] = field(factory=dict)
 
     def is_foreign(self, run: Run) -> bool:
         voice = self.voices.get(run.journal or "")
@@ -81,7 +82,7 @@ class Ears:
 
     def listen(self, processes: Iterable[Process], live: Iterable[Live], clock: Clock) -> Afar:
         """`processes` are those that the store has open, `live` the journals of this home whose process lives."""
-        here = {_identity(each.header) for each in live}
+        here = {_identity(each.header): each.journal for each in live}  # in order: the newest counts
         groups: dict[
             str, list[Process]
         ] = {}  # a process that went on in a new journal is heard in any of them
@@ -94,6 +95,9 @@ class Ears:
             voice = _voice(group, silent[name], marks[name], foreign=name not in here)
             voices.update((each.journal, voice) for each in group)
         self._last = Afar(voices, self.lost_after, known=self._last.noted)
+        for name, group in groups.items():
+            if name in here:
+                self._last.here.update((each.journal, here[name]) for each in group)
         return self._last
 
 
