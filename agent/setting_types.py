@@ -14,6 +14,8 @@ EVENTS = (
     *(state.lower() for state in ENDINGS),
     *CONDITIONS,
     *("stale", "late", "missed", "recovered", "slot_wait", "slot_hold", "short", "frequent", "not_fresh"),
+    *("unfinished", "zone_mismatch", "disk", "memory", "load", "host_restarted", "watch_gap"),
+    *("channel_broken", "automation"),
 )
 
 
@@ -51,17 +53,53 @@ class Channel:
 
 
 @frozen
+class After:
+    """How much has to go wrong before it is told: `count` bad endings among the last `of` (the same: in a row)."""
+
+    count: int = 1
+    of: int = 1
+
+    @classmethod
+    def parse(cls, value: After | int | str) -> After:
+        """`2` (in a row) or "3 of 5". Raises ValueError."""
+        if isinstance(value, After):
+            return value
+        count, _, of = str(value).partition(" of ")
+        after = cls(int(count), int(of or count))
+        if isinstance(value, bool) or not 1 <= after.count <= after.of <= 1000:
+            raise ValueError(value)
+        return after
+
+
+@frozen
+class QuietHours:
+    """When a rule keeps what it finds for later: daily from `start` to `end` ("HH:MM" in `timezone`; through midnight
+    where `end` is not later), on the `days` ("mon" ... "sun") on which they begin; none named: on all."""
+
+    start: str
+    end: str
+    timezone: str = "UTC"
+    days: tuple[str, ...] = ()
+
+
+@frozen
 class Rule:
-    """When to speak: `on` events, about `jobs` (shell patterns; None: every root run), `to` channels, `after` so many
-    bad endings in a row, `remind` every so many seconds, tell when `recovered`, `fallback` channel."""
+    """When to speak: `on` events, about `jobs`, `tags` and `projects` (shell patterns; None: every root run), `to`
+    channels, `after` so many bad endings, of crashes `after_crashed` and of misses `after_missed` in a row, `remind`
+    every so many seconds, tell when `recovered`, `fallback` channel, and what comes in `quiet_hours` when they end."""
 
     on: tuple[str, ...]
     to: tuple[str, ...] = ()
     jobs: tuple[str, ...] | None = None
-    after: int = 1
+    tags: tuple[str, ...] | None = None
+    projects: tuple[str, ...] | None = None
+    after: After = field(default=After(), converter=After.parse)
+    after_crashed: After = field(default=After(), converter=After.parse)
+    after_missed: int = 1
     remind: Seconds | None = None
     recovered: bool = True
     fallback: str | None = None
+    quiet_hours: QuietHours | None = None
 
 
 @frozen
@@ -78,11 +116,13 @@ class RetentionPolicy:
 @frozen
 class WatchdogSettings:
     """`interval` seconds between passes, `ping` a URL that is called after each pass. A run of another host is `lost`
-    when the store has heard nothing of its process for `lost_after` seconds."""
+    when the store has heard nothing of its process for `lost_after` seconds. More than `digest` alerts that wait for a
+    channel become one message, and a channel's messages are rationed; 0: every alert is a message."""
 
     ping: str | None = None
     interval: Seconds = Seconds(1.0)
     lost_after: Seconds = Seconds(60.0)
+    digest: int = 5
 
 
 @frozen

@@ -59,6 +59,7 @@ _RANGES = (  # below, a loop has no pause, or the past begins in the future and 
     ("heartbeat", 0.05, 3600.0),
     ("watchdog.interval", 0.01, 3600.0),
     ("watchdog.lost_after", 0.1, 86400.0),
+    ("watchdog.digest", 0, 1000),
     ("retention.days", 0.0, 36525.0),
     ("retention.logs_days", 0.0, 36525.0),
 )
@@ -187,12 +188,18 @@ TEMPLATE = """\
 #   - on: [failed, crashed, timed_out, overdue, stale]
 #     jobs: ["nightly-*"]                # without this, every run that no other run started
 #     to: [ops]
-#     after: 1                           # so many bad endings in a row
+#     tags: [etl]                        # only runs with one of these tags (shell patterns)
+#     projects: ["billing*"]             # only jobs of these projects
+#     after: 1                           # so many bad endings in a row, or "3 of 5"
+#     after_crashed: 1                   # crashes have a count of their own,
+#     after_missed: 1                    # and so do runs that did not come
+#     quiet_hours: "22:00-07:00 Europe/Berlin"   # kept for later; or {from, to, timezone, days: [sat, sun]}
 #     remind: 4h                         # again, while it lasts
 #     recovered: true                    # and when it is over
 #     fallback: pager                    # where `to` cannot be reached
 
 # retention: {days: 90, keep_failures: 365d, logs_days: 30, max_bytes: 2GB}
 # redact: ["*_token"]                    # more names whose values are never recorded
-# watchdog: {interval: 1s, lost_after: 60s, ping: null}   # between two passes; silence of another host; reserved
+# watchdog: {interval: 1s, lost_after: 60s, digest: 5, ping: null}   # between two passes; silence of another host;
+#                                        # more alerts at once than this are one message; reserved
 """

@@ -13,7 +13,7 @@ from cattrs.errors import ForbiddenExtraKeysError
 
 from ..backends.errors import HolterError, ScheduleError, SettingsError
 from ..backends.schedule import Schedule, parse_duration
-from .setting_types import EVENTS, Bytes, Channel, Seconds, Settings
+from .setting_types import EVENTS, After, Bytes, Channel, QuietHours, Seconds, Settings
 
 SIZE_LIMIT = 2**20  # bytes of a settings file
 
@@ -131,6 +131,42 @@ def _texts(value: Any, _: Any) -> tuple[str, ...]:
     return tuple(items)
 
 
+def _after(value: Any, _: Any) -> After:
+    try:
+        return After.parse(value if isinstance(value, int | str) else "")
+    except ValueError:
+        raise SettingsError(
+            f"is no count: {value!r}", hint="at least 1: write 3 (in a row) or 3 of 5"
+        ) from None
+
+
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+def _quiet_hours(value: Any, _: Any) -> QuietHours:
+    """`{from: "22:00", to: "07:00", timezone: Europe/Berlin, days: [sat, sun]}`, or the text "22:00-07:00 Europe/Berlin"."""
+    if isinstance(value, str):
+        times, _, zone = value.strip().partition(" ")
+        start, _, end = times.partition("-")
+        value = {"from": start, "to": end, "timezone": zone.strip() or "UTC"}
+    if not isinstance(value, dict) or not {"from", "to"} <= set(value) <= {"from", "to", "timezone", "days"}:
+        raise SettingsError(
+            "are no quiet hours", hint='write "22:00-07:00 Europe/Berlin" or {from, to, timezone, days}'
+        )
+    for time in (value["from"], value["to"]):
+        if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", str(time)):
+            raise SettingsError(f"{time!r} is no time of the day", hint='write "22:00", with the quotes')
+    zone = value.get("timezone", "UTC")
+    try:
+        Schedule.parse("@daily", zone)
+    except ScheduleError as error:
+        raise SettingsError(error.message, hint=error.hint) from None
+    days = tuple(day[:3].lower() for day in _texts(value.get("days", []), None))
+    if wrong := next((day for day in days if day not in _DAYS), None):
+        raise SettingsError(f"no day {wrong!r}", hint=f"known: {', '.join(_DAYS)}")
+    return QuietHours(value["from"], value["to"], zone, days)
+
+
 def _plain(kind: type) -> Any:
     def structure(value: Any, _: Any) -> Any:
         fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
@@ -162,6 +198,8 @@ def _converter() -> cattrs.Converter:
     for kind in (str, int, float, bool):
         converter.register_structure_hook(kind, _plain(kind))
     converter.register_structure_hook(Channel, _channel)
+    converter.register_structure_hook(After, _after)
+    converter.register_structure_hook(QuietHours, _quiet_hours)
     converter.register_structure_hook_func(
         lambda kind: kind is Seconds, lambda value, _: Seconds(parse_duration(value))
     )
@@ -207,12 +245,12 @@ def _cross_check(settings: Settings, path: str) -> None:
                     f"no event {event!r}",
                     _nearest(event, EVENTS) or f"known: {', '.join(EVENTS)}",
                 )
+        if rule.after_missed < 1:
+            raise wrong(f"alerts[{number}].after_missed", str(rule.after_missed), "at least 1")
         for channel in (*rule.to, *([rule.fallback] if rule.fallback else [])):
             if channel not in settings.channels:
                 near = _nearest(channel, settings.channels) or "add it to channels"
                 raise wrong(f"alerts[{number}]", f"no channel {channel!r}", near)
-        if rule.after < 1:
-            raise wrong(f"alerts[{number}].after", f"{rule.after}", "at least 1")
 
 
 def _explained(error: BaseException, path: str, place: str = "") -> SettingsError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
@@ -25,7 +26,22 @@ _SAID = {
     "stalled": "is stalled",
     "lost": "is lost",
     "recovered": "recovered",
+    "missed": "did not run",
+    "unfinished": "did not finish in time",
+    "short": "ended suspiciously soon",
+    "frequent": "runs too often",
+    "not_fresh": "has no recent good run",
+    "zone_mismatch": "seems to run in another time zone",
+    "slot_wait": "waits long for a slot",
+    "slot_hold": "holds a slot for long",
+    "disk": "runs out of disk space",
+    "memory": "runs out of memory",
+    "load": "has a high load",
+    "host_restarted": "was restarted",
+    "watch_gap": "was not watched for a while",
+    "channel_broken": "does not deliver",
 }
+_SEE = {"slot_wait": "holter slots", "slot_hold": "holter slots"}
 
 
 @frozen
@@ -33,7 +49,8 @@ class Facts:
     """What `compose` puts into words. `event` and `dedupe_key` as the rules give them; `at` when it happened
     (Unix seconds); `reason` in words; `tail` the run's last lines, oldest first; `usual` the median duration of
     the job's completed runs (seconds); `since` when the trouble began, where that is not `at`; `again` counts the
-    reminders, 0 for the alert itself."""
+    reminders, 0 for the alert itself; `notes` what the host said meanwhile. `job`, `project`, `host` and `subject`
+    (who is in trouble where that is no job) are for what is no run's own."""
 
     event: str
     dedupe_key: str
@@ -43,30 +60,35 @@ class Facts:
     usual: float | None = None
     since: float | None = None
     again: int = 0
+    notes: tuple[str, ...] = ()
+    job: str | None = None
+    project: str = "default"
+    host: str | None = None
+    subject: str | None = None
 
 
-def compose(run: Run, facts: Facts) -> Json:
+def compose(run: Run | None, facts: Facts) -> Json:
     """The alert as channels get it. Times are RFC 3339, durations seconds (of a live run: until `at`)."""
-    duration = run.duration_seconds
-    if duration is None and run.started_at is not None:
+    duration = run.duration_seconds if run else None
+    if run and duration is None and run.started_at is not None:
         duration = max(0.0, facts.at - run.started_at)
     alert = {
         "event": facts.event,
         "dedupe_key": facts.dedupe_key,
-        "job": run.name,
-        "project": run.project,
-        "run_id": run.id,
-        "state": run.state,
-        "conditions": list(run.conditions),
-        "host": run.host,
+        "job": run.name if run else facts.job,
+        "project": run.project if run else facts.project,
+        "run_id": run.id if run else None,
+        "state": run.state if run else None,
+        "conditions": list(run.conditions) if run else [],
+        "host": run.host if run else facts.host,
         "at": rfc3339(facts.at),
         "reason": facts.reason,
-        "error": run.error,
+        "error": run.error if run else None,
         "log_tail": [_cut(line) for line in facts.tail],
         "duration_seconds": duration,
         "usual_duration_seconds": facts.usual,
     }
-    return {**alert, "title": _title(run, facts), "body": _body(run, facts, duration)}
+    return {**alert, "title": _title(alert, facts), "body": _body(alert, facts, duration)}
 
 
 def test_alert(channel: str, at: float) -> Json:
@@ -105,20 +127,47 @@ def duration_text(seconds: float | None) -> str:
     return f"{whole // 86400} d {whole % 86400 // 3600} h"
 
 
-def _title(run: Run, facts: Facts) -> str:
-    job = run.name if run.project == "default" else f"{run.project}/{run.name}"
-    said = _SAID.get(facts.event, facts.event)
-    where = f" on {run.host}" if run.host else ""
-    return f"{job} {said}{where}" + (f" (reminder {facts.again})" if facts.again else "")
+def job_name(job: str, project: str) -> str:
+    """`etl`, or `billing/etl` outside the default project."""
+    return job if project == "default" else f"{project}/{job}"
 
 
-def _body(run: Run, facts: Facts, duration: float | None) -> str:
+def said(event: str) -> str:
+    """An event in words: `timed out`."""
+    return _SAID.get(event, event.replace("_", " "))
+
+
+def _title(alert: Json, facts: Facts) -> str:
+    name = facts.subject or alert["host"] or "holter"
+    if alert["job"]:
+        name = job_name(alert["job"], alert["project"])
+    where = f" on {alert['host']}" if alert["host"] and alert["host"] != name else ""
+    again = f" (reminder {facts.again})" if facts.again else ""
+    return f"{name} {said(facts.event)}{where}{again}"
+
+
+def _body(alert: Json, facts: Facts, duration: float | None) -> str:
     since = f" Since {rfc3339(facts.since)}." if facts.since is not None else ""
     when = f"At {rfc3339(facts.at)}{_took(facts, duration)}.{since}"
-    lines = [line for line in (_exception_line(run.error), facts.reason, when) if line]
+    lines = [line for line in (exception_line(alert["error"]), facts.reason, when) if line]
+    lines += [f"{alert['host']}: {_cut(note)}" for note in facts.notes]
     if facts.tail:
         lines += ["", "Last lines:", *(f"  {_cut(line)}" for line in facts.tail)]
-    return "\n".join([*lines, "", f"See more: holter show {run.id}"])
+    return "\n".join([*lines, "", f"See more: {_see(alert)}"])
+
+
+def _see(alert: Json) -> str:
+    """The command that shows more."""
+    if alert["event"] in _SEE:
+        return _SEE[alert["event"]]
+    if alert["run_id"]:
+        return f"holter show {alert['run_id']}"
+    return f"holter status --job {quoted(alert['job'])}" if alert["job"] else "holter doctor"
+
+
+def quoted(name: str) -> str:
+    """A name as a shell takes it."""
+    return shlex.quote(name)
 
 
 def _took(facts: Facts, duration: float | None) -> str:
@@ -128,7 +177,8 @@ def _took(facts: Facts, duration: float | None) -> str:
     return f", after {duration_text(duration)}{usual}"
 
 
-def _exception_line(error: Any) -> str:
+def exception_line(error: Any) -> str:
+    """`ValueError: no rows`; "" where there is none."""
     if not isinstance(error, dict):  # a journal may come from anywhere
         return ""
     kind, message = str(error.get("type") or ""), str(error.get("message") or "").strip()

@@ -17,14 +17,28 @@ from ..settings import Rule
 
 if TYPE_CHECKING:
     from ...backends.records import Json, Run, Transition
+    from .incidents import Incident
 
 FAILURES = (
     "FAILED",
     "TIMED_OUT",
     "CRASHED",
 )  # the endings that `after` counts and that a completion recovers
-TROUBLE = (*(state.lower() for state in FAILURES), *CONDITIONS)  # events that stay open until they recover
+INCIDENTS = (  # what is told of besides runs, see `incidents`
+    *("late", "missed", "unfinished", "short", "frequent", "not_fresh", "zone_mismatch"),
+    *("slot_wait", "slot_hold", "disk", "memory", "load", "host_restarted", "watch_gap"),
+    *("channel_broken", "automation"),
+)
+TROUBLE = (*(state.lower() for state in FAILURES), *CONDITIONS, *INCIDENTS)  # stays open until it is over
+FACTS = (
+    "host_restarted",
+    "watch_gap",
+    "short",
+    "frequent",
+    "zone_mismatch",
+)  # happened: nothing recovers from them
 RECOVERED = "recovered"
+INCIDENT = "incident"  # the `kind` of a document that tells of no run's own transition
 
 
 @frozen
@@ -76,7 +90,7 @@ def due(transition: Transition, run: Run, history: Sequence[Run], rules: Sequenc
 
 def depth(rules: Sequence[Rule]) -> int:
     """How many runs of history `due` needs."""
-    return max((rule.after for rule in rules), default=1)
+    return max((after.of for rule in rules for after in (rule.after, rule.after_crashed)), default=1)
 
 
 def still_holds(transition: Transition, run: Run) -> bool:
@@ -97,9 +111,29 @@ def wants_recovery(rule: Rule) -> bool:
 
 def concerns(rule: Rule, run: Run) -> bool:
     """Whether the rule is about this run: without `jobs` any root run, else any flow or command of that name."""
-    if rule.jobs is None:
-        return run.parent_id is None
-    return run.kind != "task" and any(fnmatchcase(run.name, pattern) for pattern in rule.jobs)
+    about = (
+        run.parent_id is None if rule.jobs is None else run.kind != "task" and _one_of(rule.jobs, run.name)
+    )
+    return about and _one_of(rule.projects, run.project) and _tagged(rule, run.tags)
+
+
+def asks(rule: Rule, incident: Incident, tags: Sequence[str], misses: int) -> bool:
+    """Whether the rule wants to hear of this incident. `tags`: of its job's last run; `misses`: how many expected runs
+    of its job did not come in a row. A rule with `jobs`, `projects` or `tags` is about jobs: not about a host."""
+    if not wants(rule, incident.event) or (incident.event == "missed" and misses < rule.after_missed):
+        return False
+    if incident.job is None:
+        return rule.jobs is None and rule.projects is None and rule.tags is None
+    about = _one_of(rule.jobs, incident.job) and _one_of(rule.projects, incident.project)
+    return about and _tagged(rule, tags)
+
+
+def _one_of(patterns: Sequence[str] | None, name: str) -> bool:
+    return patterns is None or any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _tagged(rule: Rule, tags: Sequence[str]) -> bool:
+    return rule.tags is None or any(_one_of(rule.tags, tag) for tag in tags)
 
 
 def resolves(transition: Transition, run: Run, doc: Json) -> bool:
@@ -109,6 +143,8 @@ def resolves(transition: Transition, run: Run, doc: Json) -> bool:
     when the run itself turns out to have ended otherwise.
     """
     alert = doc["alert"]
+    if doc["kind"] == INCIDENT:  # it says itself when it is over
+        return False
     if transition.seq <= doc["seq"]:  # a watchdog that repeats old transitions must not undo newer ones
         return False
     if gone := cleared(transition):
@@ -123,7 +159,7 @@ def resolves(transition: Transition, run: Run, doc: Json) -> bool:
 
 def supersedes(new: Json, old: Json) -> bool:
     """Whether the alert `new` takes the place of the open alert `old`: of a job's failures only the last is open."""
-    same = all(new[name] == old[name] for name in ("channel", "kind"))
+    same = all(new[name] == old[name] for name in ("channel", "kind")) and new["kind"] != INCIDENT
     same_job = all(new["alert"][name] == old["alert"][name] for name in ("project", "job"))
     endings = not {new["alert"]["event"], old["alert"]["event"]} & set(CONDITIONS)
     return bool(new["seq"] > old["seq"] and same and same_job and endings)
@@ -136,8 +172,8 @@ def good_news(transition: Transition, run: Run) -> bool:
 
 
 def _enough(rule: Rule, run: Run, history: Sequence[Run]) -> bool:
-    """Whether the last `after` runs all ended badly. Endings that are no failure are told at once."""
-    if run.state not in FAILURES or rule.after <= 1:
+    """Whether so many of the last runs ended badly. Endings that are no failure are told at once."""
+    if run.state not in FAILURES:
         return True
-    last = history[: rule.after]
-    return len(last) == rule.after and all(each.state in FAILURES for each in last)
+    after = rule.after_crashed if run.state == "CRASHED" else rule.after
+    return after.count <= 1 or sum(each.state in FAILURES for each in history[: after.of]) >= after.count
