@@ -144,7 +144,7 @@ _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 def _quiet_hours(value: Any, _: Any) -> QuietHours:
-    """`{from: "22:00", to: "07:00", timezone: Europe/Berlin, days: [sat, sun]}`, or the text "22:00-07:00 Europe/Berlin"."""
+    """`{from: "22:00", to: "07:00", timezone: Europe/Berlin, days: [sat]}`, or "22:00-07:00 Europe/Berlin"."""
     if isinstance(value, str):
         times, _, zone = value.strip().partition(" ")
         start, _, end = times.partition("-")
