@@ -12,7 +12,7 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from attrs import define, field, frozen
 
@@ -28,6 +28,7 @@ BATCH = 2**20  # bytes of one append
 DRAFT_AGE = 60.0  # seconds: a draft (a journal without its name yet) older than this has no maker any more
 
 Header = dict[str, object]
+Explain = Callable[[Header], str | None]  # why the process of a header was killed, where somebody knows
 
 
 @frozen
@@ -44,10 +45,12 @@ class Live:
 @define
 class Adopted:
     """What one sweep did: `shipped` bytes of the dead, runs found `crashed`, journals `removed`, those `waiting` for
-    another store or another machine, `damaged` ones, with what was wrong in `faults`, and the `live` ones."""
+    another store or another machine, `damaged` ones, with what was wrong in `faults`, and the `live` ones. `restarted`
+    of the crashed are of an earlier boot of this host."""
 
     shipped: int = 0
     crashed: int = 0
+    restarted: int = 0
     removed: int = 0
     waiting: int = 0
     damaged: int = 0
@@ -56,12 +59,18 @@ class Adopted:
 
 
 def catch_up(
-    home: str, backend: Backend, clock: Clock = SYSTEM, *, before: Iterable[Live] | None = None
+    home: str,
+    backend: Backend,
+    clock: Clock = SYSTEM,
+    *,
+    before: Iterable[Live] | None = None,
+    explain: Explain = lambda header: None,
 ) -> Adopted:
     """Bring `backend` up to date with every journal of this home.
 
     What live processes have not sent yet is sent too, so that a reader sees the last line; but where `before` is given
     (the live journals of the last sweep), only for those that have not grown since: others ship for themselves.
+    `explain` is asked why a process died that says nothing itself.
     Raises StorageError where the store cannot be written; what was done until then stays done.
     """
     folder = f"{home}/journals"
@@ -71,7 +80,11 @@ def catch_up(
         return Adopted()
     offsets = _offsets(backend) if names else {}
     sweep = _Sweep(
-        backend, clock, offsets, None if before is None else {each.journal: each.size for each in before}
+        backend,
+        clock,
+        offsets,
+        None if before is None else {each.journal: each.size for each in before},
+        explain,
     )
     for name in names:
         if name.startswith("."):
@@ -99,6 +112,7 @@ class _Sweep:
     clock: Clock
     offsets: dict[str, int]
     sizes: dict[str, int] | None
+    explain: Explain
     out: Adopted = field(factory=Adopted)
     refused: Refused | None = (
         None  # one journal that a collector does not take must not keep the others waiting
@@ -148,12 +162,13 @@ class _Sweep:
         if size and os.pread(fd, 1, size - 1) != b"\n":
             os.write(fd, b"\n")  # closes the torn tail, so that the verdict begins a line of its own
         offset = ship(fd, journal, self.offsets.get(journal, 0), self.backend)
-        verdicts = _verdicts(fd, header, self.clock)
+        verdicts = _verdicts(fd, header, self.clock, self.explain)
         if verdicts:
             os.write(fd, b"".join(verdicts))
             offset = ship(fd, journal, offset, self.backend)
         os.unlink(path)
         self.out.crashed += len(verdicts)
+        self.out.restarted += len(verdicts) if identity.rebooted(header) else 0
         self.out.shipped += offset
         self.out.removed += 1
 
@@ -215,12 +230,12 @@ def ship(fd: int, journal: str, offset: int, backend: Backend) -> int:
     return offset
 
 
-def _verdicts(fd: int, header: Header, clock: Clock) -> list[bytes]:
+def _verdicts(fd: int, header: Header, clock: Clock, explain: Explain) -> list[bytes]:
     """One `judge` line for each run that the process left open, innermost first."""
     open_runs, last_at = _left_open(fd)
     if not open_runs:
         return []
-    state, reason = _what_happened(fd, header)
+    state, reason = _what_happened(fd, header, explain)
     now = clock.wall()
     beat = header.get("heartbeat")
     fresh = now - last_at <= 2 * (beat if isinstance(beat, int | float) else 5.0)
@@ -255,7 +270,7 @@ def _left_open(fd: int) -> tuple[list[str], float]:
     return list(open_runs), seen or last_at
 
 
-def _what_happened(fd: int, header: Header) -> tuple[str, str]:
+def _what_happened(fd: int, header: Header, explain: Explain) -> tuple[str, str]:
     mode = stat.S_IMODE(os.fstat(fd).st_mode)
     if mode == EXITED_LOSING_SUCCESS:
         return "COMPLETED", "its process exited in order, but the disk was full and took no ending"
@@ -266,10 +281,8 @@ def _what_happened(fd: int, header: Header) -> tuple[str, str]:
         )
     if identity.rebooted(header):
         return "CRASHED", "host restarted"
-    return (
-        "CRASHED",
-        f"its process (pid {header.get('pid')}) is gone without a word: killed, out of memory, or os._exit",
-    )
+    gone = f"its process (pid {header.get('pid')}) is gone without a word: killed, out of memory, or os._exit"
+    return "CRASHED", explain(header) or gone
 
 
 def _sweep_draft(path: str) -> None:
