@@ -68,9 +68,12 @@ def collect(backend: Backend, clock: Clock, settings: Settings) -> bool:
     for row in rows:
         if row.at >= cursor.value["since"]:
             desk.take(row)
-    if rows:  # losing this race is fine: the other watchdog put the same documents there
-        since = cursor.value["since"] if len(rows) == _BATCH else 0.0  # no host's clock hides what is new
-        backend.put(*CURSOR, {"seq": rows[-1].seq, "since": since}, cursor.version)
+    handled = {
+        "seq": rows[-1].seq if rows else cursor.value["seq"],
+        "since": cursor.value["since"] if len(rows) == _BATCH else 0.0,  # from now on no host's clock hides news
+    }
+    if handled != cursor.value:  # losing this race is fine: the other watchdog put the same documents there
+        backend.put(*CURSOR, handled, cursor.version)
     return len(rows) == _BATCH or _remind_of_one(backend, clock)
 
 
