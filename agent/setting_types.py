@@ -15,6 +15,7 @@ EVENTS = (
     *CONDITIONS,
     *("stale", "late", "missed", "recovered", "slot_wait", "slot_hold", "short", "frequent", "not_fresh"),
     *("unfinished", "zone_mismatch", "disk", "memory", "load", "host_restarted", "watch_gap"),
+    "settings_refused",
     *("channel_broken", "automation"),
 )
 
@@ -114,12 +115,36 @@ class RetentionPolicy:
 
 
 @frozen
+class Room:
+    """How much has to be free: `size` bytes, `percent` of the whole, or the lesser of both."""
+
+    size: int | None = None
+    percent: float | None = None
+
+
+@frozen
+class HostSettings:
+    """When a host is in trouble: less than `disk_free` on the disk of HOLTER_HOME or of a path in `paths`, less than
+    `memory_free` available, more than `memory_pressure` percent of a minute waited for memory, more than `load` per
+    core over five minutes. Looked at every so many seconds (`every`)."""
+
+    disk_free: Room = Room(10**9, 5.0)
+    memory_free: Room = Room(percent=3.0)
+    memory_pressure: float = 20.0
+    load: float = 4.0
+    paths: tuple[str, ...] = ()
+    every: Seconds = Seconds(10.0)
+
+
+@frozen
 class WatchdogSettings:
     """`interval` seconds between passes, `ping` a URL that is called after each pass. A run of another host is `lost`
     when the store has heard nothing of its process for `lost_after` seconds. More than `digest` alerts that wait for a
-    channel become one message, and a channel's messages are rationed; 0: every alert is a message."""
+    channel become one message, and a channel's messages are rationed; 0: every alert is a message. `ping` is called at
+    most every `ping_every` seconds."""
 
     ping: str | None = None
+    ping_every: Seconds = Seconds(30.0)
     interval: Seconds = Seconds(1.0)
     lost_after: Seconds = Seconds(60.0)
     digest: int = 5
@@ -141,3 +166,4 @@ class Settings:
     retention: RetentionPolicy = RetentionPolicy()
     redact: tuple[str, ...] = ()
     watchdog: WatchdogSettings = WatchdogSettings()
+    host: HostSettings = HostSettings()

@@ -18,13 +18,26 @@ from attrs import evolve
 from ..backends.errors import ScheduleError, SettingsError
 from ..backends.schedule import parse_duration
 from . import settings_yaml
-from .setting_types import Channel, Check, Limit, RetentionPolicy, Rule, Seconds, Settings, WatchdogSettings
+from .setting_types import (
+    Channel,
+    Check,
+    HostSettings,
+    Limit,
+    RetentionPolicy,
+    Room,
+    Rule,
+    Seconds,
+    Settings,
+    WatchdogSettings,
+)
 
 __all__ = [
     "Channel",
     "Check",
+    "HostSettings",
     "Limit",
     "RetentionPolicy",
+    "Room",
     "Rule",
     "Settings",
     "TEMPLATE",
@@ -59,6 +72,10 @@ _RANGES = (  # below, a loop has no pause, or the past begins in the future and 
     ("heartbeat", 0.05, 3600.0),
     ("watchdog.interval", 0.01, 3600.0),
     ("watchdog.lost_after", 0.1, 86400.0),
+    ("watchdog.ping_every", 0.1, 86400.0),
+    ("host.memory_pressure", 0.0, 100.0),
+    ("host.load", 0.0, 10000.0),
+    ("host.every", 0.1, 3600.0),
     ("watchdog.digest", 0, 1000),
     ("retention.days", 0.0, 36525.0),
     ("retention.logs_days", 0.0, 36525.0),
@@ -200,6 +217,11 @@ TEMPLATE = """\
 
 # retention: {days: 90, keep_failures: 365d, logs_days: 30, max_bytes: 2GB}
 # redact: ["*_token"]                    # more names whose values are never recorded
-# watchdog: {interval: 1s, lost_after: 60s, digest: 5, ping: null}   # between two passes; silence of another host;
-#                                        # more alerts at once than this are one message; reserved
+# watchdog:
+#   interval: 1s                         # between two passes
+#   lost_after: 60s                      # silence of another host
+#   digest: 5                            # more alerts at once than this are one message
+#   ping: "https://example.org/ping/abc" # called after good passes: whoever misses it watches the watchdog
+#   ping_every: 30s
+# host: {disk_free: 1GB, memory_free: 3%, memory_pressure: 20, load: 4, paths: [/var], every: 10s}   # what is trouble
 """

@@ -13,7 +13,7 @@ from cattrs.errors import ForbiddenExtraKeysError
 
 from ..backends.errors import HolterError, ScheduleError, SettingsError
 from ..backends.schedule import Schedule, parse_duration
-from .setting_types import EVENTS, After, Bytes, Channel, QuietHours, Seconds, Settings
+from .setting_types import EVENTS, After, Bytes, Channel, QuietHours, Room, Seconds, Settings
 
 SIZE_LIMIT = 2**20  # bytes of a settings file
 
@@ -100,7 +100,7 @@ def _long_forms(raw: dict[str, Any]) -> dict[str, Any]:
     out = dict(raw)
     if isinstance(raw.get("limits"), dict):
         out["limits"] = {k: {"slots": v} if isinstance(v, int) else v for k, v in raw["limits"].items()}
-    for name in ("limits", "checks", "channels", "retention", "watchdog"):
+    for name in ("limits", "checks", "channels", "retention", "watchdog", "host"):
         if name in out and out[name] is None:
             out[name] = {}
     for name in ("alerts", "redact"):
@@ -193,12 +193,22 @@ def parse_size(value: Any) -> int:
     return int(float(number) * factor)
 
 
+def _room(value: Any, _: Any) -> Room:
+    if isinstance(value, str) and value.strip().endswith("%"):
+        number = value.strip().removesuffix("%").strip()
+        if not number.replace(".", "", 1).isdecimal() or float(number) > 100:
+            raise SettingsError(f"{value!r} is no share", hint="for example 5%")
+        return Room(percent=float(number))
+    return Room(parse_size(value))
+
+
 def _converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True)
     for kind in (str, int, float, bool):
         converter.register_structure_hook(kind, _plain(kind))
     converter.register_structure_hook(Channel, _channel)
     converter.register_structure_hook(After, _after)
+    converter.register_structure_hook(Room, _room)
     converter.register_structure_hook(QuietHours, _quiet_hours)
     converter.register_structure_hook_func(
         lambda kind: kind is Seconds, lambda value, _: Seconds(parse_duration(value))
