@@ -100,16 +100,17 @@ class _Round:
         return 0 if self.failing(doc) is None else 1 + int(doc["attempts"])
 
     def _due(self, doc: Json, now: float) -> bool:
-        if (doc.get("claim") or {}).get("until", 0.0) > now:
+        if _waits((doc.get("claim") or {}).get("until", 0.0), now, self.timeout + _CLAIM):
             return False
         if doc["route"] not in self.settings.channels and now < doc["queued_at"] + _STRANGE:
             return False
-        return self._hopeless(doc, now) or (doc["next_at"] <= now and not self._resting(doc, now))
+        waits = _waits(doc["next_at"], now, _SLOWEST) or self._resting(doc, now)
+        return self._hopeless(doc, now) or not waits
 
     def _resting(self, doc: Json, now: float) -> bool:
         """Whether the alert's channel failed lately and is left alone."""
         known = self.health.get(doc["route"])
-        if known is None or now >= known["next_at"]:
+        if known is None or not _waits(known["next_at"], now, _SLOWEST):
             return False
         return bool(doc["attempts"] > 0 or now < known["failed_at"] + _NEW)
 
@@ -235,6 +236,11 @@ def _health(held: Json, error: ChannelError | None, now: float, chance: float) -
         "last_error": str(error),
         "ok_at": held.get("ok_at"),
     }
+
+
+def _waits(until: float, now: float, most: float) -> bool:
+    """Whether `until` is still to come. One that is further away than any wait may be is of a clock that was set back."""
+    return now < until <= now + most
 
 
 def _back_off(failures: int, chance: float) -> float:
