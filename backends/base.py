@@ -14,7 +14,9 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from .records import (
+    Bucket,
     Document,
+    JobRuns,
     JobSummary,
     Json,
     Listing,
@@ -65,6 +67,19 @@ class Ledger(Protocol):
         Computed inside the store; `limit` and `offset` of the query are not used. `last` is the newest run's
         `id, state, conditions, created_at, duration_seconds`.
         """
+        ...
+
+    def newest(self, query: RunQuery, each: int) -> list[JobRuns]:
+        """The newest `each` runs of every job (project, name, kind) that has one that matches, by project and name.
+
+        `limit` and `offset` of the query are not used. Costs what is answered, not what the store holds, where the
+        query names neither states nor tags nor a host.
+        """
+        ...
+
+    def timeline(self, query: RunQuery, every: float) -> list[Bucket]:
+        """How many of the runs that match were created in each span of `every` seconds, counted from the Unix epoch,
+        in order; spans without a run are left out. `limit` and `offset` of the query are not used."""
         ...
 
     def transitions(self, after: int, limit: int = 500) -> list[Transition]:

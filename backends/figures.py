@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .records import JobSummary
+from .records import Bucket, JobRuns, JobSummary, Json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,13 +32,35 @@ def figures(
             by_state=states,
             duration_p50_seconds=percentiles.get((*key, 50)),
             duration_p95_seconds=percentiles.get((*key, 95)),
-            last={
-                "id": last[key][0],
-                "state": last[key][1],
-                "conditions": last[key][2].split(),
-                "created_at": last[key][3],
-                "duration_seconds": last[key][4],
-            },
+            last=brief(last[key]),
         )
         for key, states in by_state.items()
     ]
+
+
+def job_runs(rows: Iterable[tuple[Any, ...]]) -> list[JobRuns]:
+    """`rows`: project, name, kind, then what `brief` takes; job by job, newest first."""
+    jobs: dict[Key, list[Json]] = {}
+    for row in rows:
+        jobs.setdefault(row[:3], []).append(brief(row[3:]))
+    return [JobRuns(*key, tuple(runs)) for key, runs in jobs.items()]
+
+
+def buckets(rows: Iterable[tuple[int, str, int]], every: float) -> list[Bucket]:
+    """`rows`: number of the span, state, count; in the order of the spans."""
+    spans: dict[int, dict[str, int]] = {}
+    for span, state, count in rows:
+        spans.setdefault(span, {})[state] = count
+    return [Bucket(span * every, states) for span, states in spans.items()]
+
+
+def brief(row: tuple[Any, ...]) -> Json:
+    """`row`: id, state, conditions (names in one text), created_at, duration_seconds."""
+    run_id, state, conditions, created_at, seconds = row
+    return {
+        "id": run_id,
+        "state": state,
+        "conditions": conditions.split(),
+        "created_at": created_at,
+        "duration_seconds": seconds,
+    }

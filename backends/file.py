@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from .file_format import Json, Lines
     from .fold import Digest
     from .records import (
+        Bucket,
+        JobRuns,
         JobSummary,
         Log,
         LogQuery,
@@ -121,6 +123,12 @@ class FileBackend(FileRegistry):
 
     def summarize(self, query: RunQuery) -> list[JobSummary]:
         return self._folder.ask(SqliteBackend.summarize, query)
+
+    def newest(self, query: RunQuery, each: int) -> list[JobRuns]:
+        return self._folder.ask(SqliteBackend.newest, query, each)
+
+    def timeline(self, query: RunQuery, every: float) -> list[Bucket]:
+        return self._folder.ask(SqliteBackend.timeline, query, every)
 
     def transitions(self, after: int, limit: int = 500) -> list[Transition]:
         return self._folder.ask(SqliteBackend.transitions, after, limit)

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
     from .clock import Clock
     from .records import (
+        Bucket,
         Document,
+        JobRuns,
         JobSummary,
         Json,
         Listing,
@@ -111,6 +113,16 @@ class HttpBackend:
         from .http_reads import summarize
 
         return summarize(self, query)
+
+    def newest(self, query: RunQuery, each: int) -> list[JobRuns]:
+        from .http_reads import newest
+
+        return newest(self, query, each)
+
+    def timeline(self, query: RunQuery, every: float) -> list[Bucket]:
+        from .http_reads import timeline
+
+        return timeline(self, query, every)
 
     def transitions(self, after: int, limit: int = 500) -> list[Transition]:
         from .http_reads import transitions

@@ -12,6 +12,7 @@ from .records import Document, Json, LogQuery, RunQuery
 RUNS_AT_MOST = 1000  # in one answer, and so on
 LINES_AT_MOST = 10_000
 TRANSITIONS_AT_MOST = 1000
+EACH_AT_MOST = 1000
 
 T = TypeVar("T", bound=Any)
 

@@ -16,7 +16,19 @@ from .http_format import (
     plain,
     run_params,
 )
-from .records import JobSummary, Log, LogQuery, Process, Pruned, Retention, Run, RunQuery, Transition
+from .records import (
+    Bucket,
+    JobRuns,
+    JobSummary,
+    Log,
+    LogQuery,
+    Process,
+    Pruned,
+    Retention,
+    Run,
+    RunQuery,
+    Transition,
+)
 
 if TYPE_CHECKING:
     from .http import HttpBackend
@@ -66,6 +78,16 @@ def _lines(store: HttpBackend, query: LogQuery) -> list[Log]:
 def summarize(store: HttpBackend, query: RunQuery) -> list[JobSummary]:
     said = ask(store, "/v1/jobs", run_params(evolve(query, limit=None, offset=0)))
     return [of(JobSummary, each) for each in said["jobs"]]
+
+
+def newest(store: HttpBackend, query: RunQuery, each: int) -> list[JobRuns]:
+    params = [*run_params(evolve(query, limit=None, offset=0)), ("each", str(each))]
+    return [of(JobRuns, job) for job in ask(store, "/v1/newest", params)["jobs"]]
+
+
+def timeline(store: HttpBackend, query: RunQuery, every: float) -> list[Bucket]:
+    params = [*run_params(evolve(query, limit=None, offset=0)), ("every", str(every))]
+    return [of(Bucket, span) for span in ask(store, "/v1/timeline", params)["spans"]]
 
 
 def transitions(store: HttpBackend, after: int, limit: int) -> list[Transition]:

@@ -13,12 +13,16 @@ from collections import defaultdict
 from fnmatch import fnmatchcase
 from typing import Any
 
+from attrs import evolve
+
 from .clock import SYSTEM, Clock, root_of
 from .errors import OffsetMismatch
 from .fold import OPEN, digest
 from .lines import batch
 from .records import (
+    Bucket,
     Document,
+    JobRuns,
     JobSummary,
     Json,
     Listing,
@@ -185,6 +189,21 @@ class MemoryBackend(_Registry):
             groups[run.project, run.name, run.kind].append(run)
         return [self._summary(key, groups[key]) for key in sorted(groups)]
 
+    def newest(self, query: RunQuery, each: int) -> list[JobRuns]:
+        groups: dict[tuple[str, str, str], list[Json]] = defaultdict(list)
+        for run in self.runs(evolve(query, limit=None, offset=0)):
+            group = groups[run.project, run.name, run.kind]
+            if len(group) < each:
+                group.append(_brief(run))
+        return [JobRuns(*key, tuple(groups[key])) for key in sorted(groups) if groups[key]]
+
+    def timeline(self, query: RunQuery, every: float) -> list[Bucket]:
+        spans: dict[int, dict[str, int]] = defaultdict(dict)
+        for run in self._matching(query):
+            counts = spans[int(run.created_at / every)]
+            counts[run.state] = counts.get(run.state, 0) + 1
+        return [Bucket(span * every, counts) for span, counts in sorted(spans.items())]
+
     def transitions(self, after: int, limit: int = 500) -> list[Transition]:
         with self._space.lock:
             return [row for row in self._space.transitions if row.seq > after][:limit]
@@ -276,13 +295,7 @@ class MemoryBackend(_Registry):
             by_state=dict(sorted(by_state.items())),
             duration_p50_seconds=_nearest_rank(durations, 50),
             duration_p95_seconds=_nearest_rank(durations, 95),
-            last={
-                "id": newest.id,
-                "state": newest.state,
-                "conditions": list(newest.conditions),
-                "created_at": newest.created_at,
-                "duration_seconds": newest.duration_seconds,
-            },
+            last=_brief(newest),
         )
 
 
@@ -347,6 +360,16 @@ def has_words(words: set[str], text: str) -> bool:
     """Whether all of these (from `words_of`) are words of the text."""
     lower = text.lower()
     return all(word in lower for word in words) and words <= words_of(text)
+
+
+def _brief(run: Run) -> Json:
+    return {
+        "id": run.id,
+        "state": run.state,
+        "conditions": list(run.conditions),
+        "created_at": run.created_at,
+        "duration_seconds": run.duration_seconds,
+    }
 
 
 def _nearest_rank(ordered: list[float], percent: int) -> float | None:

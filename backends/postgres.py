@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from .many import Batch
     from .postgres_link import Connection
     from .records import (
+        Bucket,
+        JobRuns,
         JobSummary,
         Json,
         Log,
@@ -194,6 +196,12 @@ class PostgresBackend(PostgresRegistry):
 
     def summarize(self, query: RunQuery) -> list[JobSummary]:
         return reads.summarize(self, query)
+
+    def newest(self, query: RunQuery, each: int) -> list[JobRuns]:
+        return reads.newest(self, query, each)
+
+    def timeline(self, query: RunQuery, every: float) -> list[Bucket]:
+        return reads.timeline(self, query, every)
 
     def transitions(self, after: int, limit: int = 500) -> list[Transition]:
         return reads.transitions(self, after, limit)

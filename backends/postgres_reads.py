@@ -6,11 +6,11 @@ from json import dumps, loads
 from typing import TYPE_CHECKING, Any
 
 from .clock import root_of
-from .figures import figures
+from .figures import buckets, figures, job_runs
 from .globs import is_pattern, regex
 from .memory import has_words, process_of, words_of
 from .postgres_schema import SCHEMA_VERSION, born_of, months_of
-from .records import JobSummary, Json, Log, LogQuery, Process, Run, RunQuery, Transition
+from .records import Bucket, JobRuns, JobSummary, Json, Log, LogQuery, Process, Run, RunQuery, Transition
 
 if TYPE_CHECKING:
     from .postgres import PostgresBackend
@@ -108,6 +108,27 @@ def summarize(store: PostgresBackend, query: RunQuery) -> list[JobSummary]:
         if row[place] is not None
     }
     return figures([row[:5] for row in rows], percentiles, newest)
+
+
+def newest(store: PostgresBackend, query: RunQuery, each: int) -> list[JobRuns]:
+    where, values = where_of(query)
+    sql = (
+        "SELECT job.project, job.name, job.kind, found.* FROM"
+        f" (SELECT DISTINCT project, name, kind FROM runs WHERE {where}) AS job, LATERAL"
+        " (SELECT id, state, conditions, created_at, duration_seconds FROM runs WHERE project = job.project"
+        f" AND name = job.name AND kind = job.kind AND {where} ORDER BY created_at DESC, id DESC LIMIT %s) AS found"
+        " ORDER BY job.project, job.name, job.kind, found.created_at DESC, found.id DESC"
+    )
+    return job_runs(store._rows(sql, *values, *values, each))
+
+
+def timeline(store: PostgresBackend, query: RunQuery, every: float) -> list[Bucket]:
+    where, values = where_of(query)
+    sql = (
+        f"SELECT trunc(created_at / %s)::bigint AS span, state, count(*) FROM runs WHERE {where}"
+        " GROUP BY 1, 2 ORDER BY 1, 2"
+    )
+    return buckets(store._rows(sql, float(every), *values), every)
 
 
 def _newest(

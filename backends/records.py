@@ -233,6 +233,24 @@ class JobSummary:
 
 
 @frozen
+class JobRuns:
+    """The newest runs of one job, newest first, each as `id, state, conditions, created_at, duration_seconds`."""
+
+    project: str
+    name: str
+    kind: str
+    runs: tuple[Json, ...]
+
+
+@frozen
+class Bucket:
+    """How many runs were created in a span of time that begins at `at` (Unix seconds), by state."""
+
+    at: float
+    by_state: dict[str, int]
+
+
+@frozen
 class RunQuery:
     """Which runs. Everything that is given must hold; None or () means "any".
 

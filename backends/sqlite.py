@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from .fold import Digest
     from .many import Batch
     from .records import (
+        Bucket,
+        JobRuns,
         JobSummary,
         Json,
         Log,
@@ -312,6 +314,16 @@ class SqliteBackend(SqliteRegistry):
         from .sqlite_figures import summarize
 
         return summarize(self, query)
+
+    def newest(self, query: RunQuery, each: int) -> list[JobRuns]:
+        from .sqlite_figures import newest
+
+        return newest(self, query, each)
+
+    def timeline(self, query: RunQuery, every: float) -> list[Bucket]:
+        from .sqlite_figures import timeline
+
+        return timeline(self, query, every)
 
     def transitions(self, after: int, limit: int = 500) -> list[Transition]:
         from .records import Transition

@@ -7,31 +7,37 @@ functions took twice as long.
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .figures import figures
+from attrs import evolve
+
+from .figures import buckets, figures, job_runs
 from .sqlite_where import is_plain, where_of
 
 if TYPE_CHECKING:
-    from .records import JobSummary, RunQuery
+    from collections.abc import Iterator
+
+    from .records import Bucket, JobRuns, JobSummary, RunQuery
     from .sqlite import SqliteBackend
 
 _JOB = "project, name, kind"
 _NEWEST = "id, state, conditions, created_at, duration_seconds"
+_ANY: Any = {"states": (), "tags": (), "since": None, "until": None, "roots": False} | dict.fromkeys(
+    ("host", "root_id", "parent_id", "journal", "prefix")
+)
 _TIMED = "state='COMPLETED' AND duration_seconds IS NOT NULL"
 
 
 def summarize(store: SqliteBackend, query: RunQuery) -> list[JobSummary]:
     where, values = where_of(query)
-    runs = "runs INDEXED BY runs_figures" if _is_covered(query) else "runs"
     with store._moment():
         counts = store._rows(
-            f"SELECT {_JOB}, state, count(*), count(CASE WHEN {_TIMED} THEN 1 END) FROM {runs} WHERE {where}"
+            f"SELECT {_JOB}, state, count(*), count(CASE WHEN {_TIMED} THEN 1 END) FROM {_runs(query)} WHERE {where}"
             f" GROUP BY {_JOB}, state ORDER BY {_JOB}, state",
             *values,
         )
         durations = store._rows(
-            f"SELECT duration_seconds FROM {runs} WHERE {where} AND {_TIMED} ORDER BY {_JOB}", *values
+            f"SELECT duration_seconds FROM {_runs(query)} WHERE {where} AND {_TIMED} ORDER BY {_JOB}", *values
         )
         newest = [
             (*job, *found)
@@ -51,6 +57,52 @@ def summarize(store: SqliteBackend, query: RunQuery) -> list[JobSummary]:
             for percent in (50, 95):
                 percentiles[*job, percent] = ordered[(timed * percent + 99) // 100 - 1]  # nearest rank
     return figures([row[:5] for row in counts], percentiles, newest)
+
+
+def newest(store: SqliteBackend, query: RunQuery, each: int) -> list[JobRuns]:
+    """From job to job in the index, a step each, and there the newest few: what lies between is never looked at."""
+    where, values = where_of(query)
+    with store._moment():
+        rows = [
+            (*job, *found)
+            for job in _jobs(store, query)
+            for found in store._rows(
+                f"SELECT {_NEWEST} FROM {_runs(query)} WHERE project=? AND name=? AND kind=? AND {where}"
+                " ORDER BY created_at DESC, id DESC LIMIT ?",
+                *job,
+                *values,
+                each,
+            )
+        ]
+    return job_runs(rows)
+
+
+def _jobs(store: SqliteBackend, query: RunQuery) -> Iterator[tuple[str, str, str]]:
+    """Every job that the query names by its project, name and kind, in this order; whatever else it asks for."""
+    where, values = where_of(evolve(query, **_ANY))
+    sql = (
+        f"SELECT {_JOB} FROM runs INDEXED BY runs_figures WHERE ({_JOB}) > (?, ?, ?) AND {where}"
+        f" ORDER BY {_JOB} LIMIT 1"
+    )
+    job = ("", "", "")
+    while found := store._rows(sql, *job, *values):
+        [job] = found
+        yield job
+
+
+def timeline(store: SqliteBackend, query: RunQuery, every: float) -> list[Bucket]:
+    where, values = where_of(query)
+    rows = store._rows(
+        f"SELECT CAST(created_at / ? AS INTEGER) AS span, state, count(*) FROM {_runs(query)} WHERE {where}"
+        " GROUP BY span, state ORDER BY span, state",
+        float(every),
+        *values,
+    )
+    return buckets(rows, every)
+
+
+def _runs(query: RunQuery) -> str:
+    return "runs INDEXED BY runs_figures" if _is_covered(query) else "runs"
 
 
 def _is_covered(query: RunQuery) -> bool:

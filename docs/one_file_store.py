@@ -13,7 +13,9 @@ from holter.backends.gate import Gate
 from holter.backends.lines import whole
 from holter.backends.memory import MemoryBackend
 from holter.backends.records import (
+    Bucket,
     Document,
+    JobRuns,
     JobSummary,
     Json,
     Listing,
@@ -137,6 +139,12 @@ class OneFile:
 
     def summarize(self, query: RunQuery) -> list[JobSummary]:
         return self._now().summarize(query)
+
+    def newest(self, query: RunQuery, each: int) -> list[JobRuns]:
+        return self._now().newest(query, each)
+
+    def timeline(self, query: RunQuery, every: float) -> list[Bucket]:
+        return self._now().timeline(query, every)
 
     def transitions(self, after: int, limit: int = 500) -> list[Transition]:
         return self._now().transitions(after, limit)

@@ -168,6 +168,8 @@ class Stores(RuleBasedStateMachine):
     def ask_for_runs(self, query: RunQuery) -> None:
         self.same(lambda store: store.runs(query))
         self.same(lambda store: store.summarize(query))
+        self.same(lambda store: store.newest(query, 2))
+        self.same(lambda store: store.timeline(query, 60.0))
 
     @precondition(lambda self: self.world.run_ids)
     @rule(

@@ -287,6 +287,45 @@ def test_figures_are_per_project_name_and_kind_over_the_runs_that_match(store: B
     assert (failed.runs, failed.duration_p50_seconds, failed.duration_p95_seconds) == (1, None, None)
 
 
+def test_the_newest_runs_of_every_job_are_answered_together(store: Backend) -> None:
+    tape = Tape()
+    for number in range(1, 6):
+        tape.ran(f"r{number}", seconds=float(number))
+    tape.ran("s1", "FAILED", 100.0, name="zip", kind="command").ran("s2", project="bank", seconds=2.0)
+    tape.send(store)
+    found = store.newest(RunQuery(limit=1, offset=9), 3)
+    assert [(job.project, job.name, job.kind, [run["id"] for run in job.runs]) for job in found] == [
+        ("bank", "etl", "flow", ["s2"]),
+        ("shop", "etl", "flow", ["r5", "r4", "r3"]),
+        ("shop", "zip", "command", ["s1"]),
+    ]
+    [[failed]] = [job.runs for job in store.newest(RunQuery(job="z*", states=("FAILED",)), 1)]
+    run = store.run("s1")
+    assert run is not None
+    assert failed == {
+        "id": "s1",
+        "state": "FAILED",
+        "conditions": [],
+        "created_at": run.created_at,
+        "duration_seconds": 100.0,
+    }
+    assert store.newest(RunQuery(job="none"), 3) == []
+
+
+def test_a_timeline_counts_what_was_created_in_each_span(store: Backend) -> None:
+    tape = Tape()
+    for number in range(1, 4):
+        tape.ran(f"r{number}", "FAILED" if number == 3 else "COMPLETED", 100.0)
+    tape.send(store)
+    runs = store.runs(RunQuery())
+    spans = store.timeline(RunQuery(limit=1), 60.0)
+    assert sum(sum(span.by_state.values()) for span in spans) == len(runs)
+    for span in spans:
+        inside = [run.state for run in runs if span.at <= run.created_at < span.at + 60.0]
+        assert {state: inside.count(state) for state in inside} == span.by_state
+    assert [span.at for span in spans] == sorted(span.at for span in spans)
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 19, 20, 21, 39, 40, 41, 100])
 def test_percentiles_are_nearest_rank(store: Backend, count: int) -> None:
     tape = Tape()

@@ -85,6 +85,8 @@ def answers(store: Backend) -> Json:
         "events": {run.id: store.events(run.id) for run in runs},
         "logs": {run.id: [log.to_json() for log in store.logs(LogQuery(run.id))] for run in runs},
         "summaries": store.summarize(EVERYTHING),
+        "newest": store.newest(EVERYTHING, 2),
+        "timeline": store.timeline(EVERYTHING, 60.0),
         "processes": store.processes(open_only=False),
         "open": store.processes(),
         "transitions": [

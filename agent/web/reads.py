@@ -12,7 +12,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ...backends.base import Backend
-from ...backends.http_format import TRANSITIONS_AT_MOST, count, flag, log_query, number, plain, run_query
+from ...backends.http_format import (
+    EACH_AT_MOST,
+    TRANSITIONS_AT_MOST,
+    count,
+    flag,
+    log_query,
+    number,
+    plain,
+    run_query,
+)
 from ...backends.records import Json, LogQuery, Retention, RunQuery
 from ..watchdog.tidy import size_of
 from .refusals import Refusal
@@ -48,6 +57,20 @@ async def runs(request: Request, token: Token, state: State) -> Response:
 async def jobs(request: Request, token: Token, state: State) -> Response:
     query = _within(run_query(request.query_params), token)
     return await told(request, state, lambda store: {"jobs": _plain(query and store.summarize(query))})
+
+
+async def newest(request: Request, token: Token, state: State) -> Response:
+    query = _within(run_query(request.query_params), token)
+    each = count(request.query_params, "each", 30, EACH_AT_MOST)
+    return await told(request, state, lambda store: {"jobs": _plain(query and store.newest(query, each))})
+
+
+async def timeline(request: Request, token: Token, state: State) -> Response:
+    query = _within(run_query(request.query_params), token)
+    every = number(request.query_params, "every", 86400.0)
+    if every < 1.0:
+        raise Refusal(400, f"every={every:g} is too short", "give a span of at least a second")
+    return await told(request, state, lambda store: {"spans": _plain(query and store.timeline(query, every))})
 
 
 async def run(request: Request, token: Token, state: State) -> Response:
