@@ -1,8 +1,10 @@
 """The outbox: one Registry document per alert and channel, changed by compare-and-set only.
 
-A document's `state` is `pending` until its channel took it (`sent`) or nobody did (`undelivered`); an alert about a
-snoozed job is recorded as `snoozed` and never sent. `route` is the channel that it goes to now: its own `channel`,
-or the `fallback` after that one failed. `open` is true while the trouble that it tells of lasts.
+A document's `state` is `waiting` until it is decided how it is told, `held` in quiet hours. Then it is `pending` until
+its channel took it (`sent`) or nobody did (`undelivered`), or a `digest` tells of it, which is itself `gathering`
+before. An alert about a snoozed job or host is recorded as `snoozed` and never sent. `route` is the channel that it
+goes to now: its own `channel`, or the `fallback` after that one failed. `open` is true while the trouble that it tells
+of lasts.
 
 What is neither pending nor open moves to a second kind, so that a look at the outbox costs what there is to do, not
 what was ever said.
@@ -27,6 +29,11 @@ ALERT = "alert"  # kinds of documents: what is to be done,
 TOLD = "told"  # and what was
 CHANNEL = "channel"
 SNOOZE = "snooze"
+UNTOLD = ("waiting", "held")
+UNDONE = (*UNTOLD, "gathering", "pending")
+ALARMED = (
+    3600.0  # seconds for which an undelivered alert stays among what is to be done: its channel is alarmed
+)
 KEEP = 30 * 86400.0  # seconds that a document stays after its alert
 
 
@@ -34,7 +41,8 @@ KEEP = 30 * 86400.0  # seconds that a document stays after its alert
 class Order:
     """What collecting decides about an alert: `channel` and `fallback` (names), `seq` of the transition that caused
     it, `kind` of the run, whether it stays `open`, whether to tell of its recovery (`recovered`), seconds between
-    reminders (`remind`, None for none) and since when the trouble lasts (`since`, Unix seconds)."""
+    reminders (`remind`, None for none), since when the trouble lasts (`since`, Unix seconds) and the `quiet` hours of
+    its rule (see `quiet.kept`)."""
 
     channel: str
     seq: int
@@ -44,6 +52,7 @@ class Order:
     open: bool = False
     recovered: bool = False
     remind: float | None = None
+    quiet: Json | None = None
 
 
 def key_of(dedupe_key: str, channel: str) -> str:
@@ -51,12 +60,14 @@ def key_of(dedupe_key: str, channel: str) -> str:
     return quote(f"{dedupe_key}~{channel}".replace(":", "~"), safe="")
 
 
-def draft(alert: Json, order: Order, now: float, *, snoozed: bool) -> Json:
-    """A new document: not in the store yet. `told` is whether people hear of this trouble at all."""
+def draft(alert: Json, order: Order, now: float, state: str = "waiting", facts: Json | None = None) -> Json:
+    """A new document: not in the store yet. `told` is whether people hear of this trouble at all; `facts` is what its
+    text is made of when it goes out."""
     return {
         "alert": alert,
-        "state": "snoozed" if snoozed else "pending",
-        "told": not snoozed,
+        "facts": facts,
+        "state": state,
+        "told": state == "waiting",
         "channel": order.channel,
         "fallback": order.fallback,
         "route": order.channel,
@@ -66,6 +77,7 @@ def draft(alert: Json, order: Order, now: float, *, snoozed: bool) -> Json:
         "open": order.open,
         "recovered": order.recovered,
         "remind": order.remind,
+        "quiet": order.quiet,
         "created_at": now,
         "queued_at": now,
         "next_at": now,
@@ -100,9 +112,13 @@ def update(backend: Backend, kind: str, key: str, change: Callable[[Json], Json 
 def file_away(backend: Backend, key: str) -> None:
     """Move a document that needs nothing more. A death in between leaves it in both places until `tidy`."""
     held = backend.get(ALERT, key)
-    if held is not None and held.value["state"] != "pending" and not held.value["open"]:
-        backend.put(TOLD, key, held.value, 0)
-        backend.delete(ALERT, key, held.version)
+    if held is not None and held.value["state"] not in (*UNDONE, "undelivered") and not held.value["open"]:
+        _move(backend, key, held)
+
+
+def _move(backend: Backend, key: str, held: Document) -> None:
+    backend.put(TOLD, key, held.value, 0)
+    backend.delete(ALERT, key, held.version)
 
 
 def still_open(backend: Backend) -> dict[str, Json]:
@@ -116,15 +132,18 @@ def pending(backend: Backend) -> list[tuple[str, Document]]:
     return sorted(waiting, key=lambda item: (item[1].value["created_at"], item[1].value["seq"]))
 
 
-def resolve(backend: Backend, key: str, now: float, *, over: bool) -> None:
-    """The trouble is over, or (`over` false) a later alert tells of it."""
+def resolve(backend: Backend, key: str, now: float, *, over: bool, untold: bool = False) -> bool:
+    """The trouble is over, or (`over` false) a later alert tells of it. `untold`: only if nobody was told of it.
+    Whether it was open until now."""
 
     def close(doc: Json) -> Json | None:
         closed = {**doc, "open": False, "resolved_at": now, "over_at": now if over else None}
-        return closed if doc.get("open") else None
+        return closed if doc.get("open") and not (untold and doc["told"]) else None
 
-    if update(backend, ALERT, key, close):
+    closed = update(backend, ALERT, key, close)
+    if closed:
         file_away(backend, key)
+    return closed
 
 
 def list_alerts(backend: Backend) -> list[Json]:
@@ -147,25 +166,42 @@ def broken_channels(backend: Backend) -> list[Json]:
     ]
 
 
-def snooze(backend: Backend, job: str, until: float, by: str | None = None) -> None:
-    """Send no alert about jobs that match the pattern `job` before `until` (Unix seconds). They are still recorded.
+def snooze(
+    backend: Backend, job: str | None, until: float, by: str | None = None, host: str | None = None
+) -> None:
+    """Send no alert about jobs that match the pattern `job`, on hosts that match `host` (None: all), before `until`
+    (Unix seconds). They are still recorded.
 
-    A later snooze of the same pattern replaces the earlier one; `until` in the past ends it.
+    A later snooze of the same patterns replaces the earlier one; `until` in the past ends it.
     """
-    update(backend, SNOOZE, quote(job, safe=""), lambda _: {"job": job, "until": until, "by": by})
+    about = {name: pattern for name, pattern in (("job", job), ("host", host)) if pattern is not None}
+    names = [job or ""] if host is None else [job or "", host]
+    key = "~host~".join(quote(name, safe="").replace("~", "%7E") for name in names)
+    update(backend, SNOOZE, key, lambda _: {**about, "until": until, "by": by})
 
 
 def snoozes(backend: Backend, now: float) -> list[Json]:
-    """The snoozes that hold at `now`: `job` (pattern), `until` (Unix seconds), `by`."""
+    """The snoozes that hold at `now`: `job` and `host` (patterns, where given), `until` (Unix seconds), `by`."""
     return [held.value for _, held in backend.list(SNOOZE) if held.value["until"] > now]
 
 
-def is_snoozed(held: list[Json], job: str) -> bool:
-    return any(fnmatchcase(job, each["job"]) for each in held)
+def is_snoozed(held: list[Json], job: str | None, host: str | None = None) -> bool:
+    return any(_about(job, each.get("job")) and _about(host, each.get("host")) for each in held)
 
 
-def ack(backend: Backend, job: str, by: str | None = None, clock: Clock = SYSTEM) -> int:
-    """Somebody knows of the open trouble of jobs that match `job`: no reminders of it. How many alerts that were.
+def _about(name: str | None, pattern: str | None) -> bool:
+    return pattern is None or (name is not None and fnmatchcase(name, pattern))
+
+
+def ack(
+    backend: Backend,
+    job: str | None,
+    by: str | None = None,
+    clock: Clock = SYSTEM,
+    host: str | None = None,
+) -> int:
+    """Somebody knows of the open trouble of jobs that match `job`, on hosts that match `host`: no reminders of it. How
+    many alerts that were.
 
     Its recovery is still told, and so is the next failure.
     """
@@ -178,20 +214,23 @@ def ack(backend: Backend, job: str, by: str | None = None, clock: Clock = SYSTEM
             lambda doc: {**doc, "acked_at": now, "acked_by": by} if doc.get("open") else None,
         )
         for key, doc in still_open(backend).items()
-        if fnmatchcase(doc["alert"]["job"], job)
+        if _about(doc["alert"]["job"], job) and _about(doc["alert"].get("host"), host)
     )
 
 
 def tidy(backend: Backend, clock: Clock = SYSTEM) -> int:
     """Forget alerts (pending ones aside) older than 30 days and snoozes that ended. How many documents that were."""
     now = clock.wall()
-    for key, _ in backend.list(ALERT):
-        file_away(backend, key)
+    for key, held in backend.list(ALERT):
+        if held.value["state"] != "undelivered":
+            file_away(backend, key)
+        elif not held.value["open"] and held.value["undelivered_at"] < now - ALARMED:
+            _move(backend, key, held)
     old = [
         (kind, key, held.version)
         for kind in (ALERT, TOLD)
         for key, held in backend.list(kind)
-        if held.value["state"] != "pending" and held.value["created_at"] < now - KEEP
+        if held.value["state"] not in UNDONE and held.value["created_at"] < now - KEEP
     ]
     old += [(SNOOZE, key, held.version) for key, held in backend.list(SNOOZE) if held.value["until"] <= now]
     return sum(backend.delete(kind, key, version) for kind, key, version in old)
@@ -200,10 +239,12 @@ def tidy(backend: Backend, clock: Clock = SYSTEM) -> int:
 def _shown(doc: Json) -> Json:
     alert = doc["alert"]
     shown = {
-        name: alert.get(name) for name in ("event", "dedupe_key", "job", "project", "run_id", "title", "at")
+        name: alert.get(name)
+        for name in ("event", "dedupe_key", "job", "project", "host", "run_id", "title", "at")
     }
     shown |= {
-        name: doc.get(name) for name in ("state", "channel", "fallback", "open", "attempts", "last_error")
+        name: doc.get(name)
+        for name in ("state", "channel", "fallback", "open", "attempts", "last_error", "digest")
     }
     shown["via"] = doc["route"] if doc["state"] == "sent" else None
     for name in ("created_at", "sent_at", "resolved_at", "acked_at"):

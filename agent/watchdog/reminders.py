@@ -1,0 +1,63 @@
+"""Trouble that lasts is told again: as often as its rule says, and not for ever."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import evolve
+
+from . import outbox
+from .message import Facts
+from .quiet import held_back
+from .rules import INCIDENT
+
+if TYPE_CHECKING:
+    from ...backends.records import Json
+    from .desk import Desk
+
+AT_MOST = 20  # reminders of one alert
+
+
+def remind(desk: Desk) -> None:
+    """Alert again about what lasts longer than its rule's `remind` says.
+
+    Not about snoozed jobs, in quiet hours, about acknowledged alerts, and about those that were not delivered yet.
+    """
+    for key, doc in outbox.still_open(desk.backend).items():
+        if _due(doc, desk.now) and not desk.snoozed(doc["alert"]):
+            _remind(desk, key, doc)
+
+
+def _due(doc: Json, now: float) -> bool:
+    last = doc.get("reminded_at") or doc["created_at"]
+    return (
+        bool(doc["remind"])
+        and now - last >= doc["remind"]
+        and doc["state"] not in outbox.UNDONE
+        and not doc.get("acked_at")
+        and doc.get("reminded", 0) < AT_MOST
+        and held_back(doc, now) is None
+    )
+
+
+def _remind(desk: Desk, key: str, doc: Json) -> None:
+    again, alert = doc.get("reminded", 0) + 1, doc["alert"]
+    dedupe_key = f"{alert['dedupe_key']}:reminder-{again}"
+    run = desk.backend.run(alert["run_id"]) if alert["run_id"] else None
+    if doc["kind"] == INCIDENT:
+        facts = evolve(Facts(**doc["facts"]), dedupe_key=dedupe_key, at=desk.now)
+    elif run is None:  # pruned since
+        return
+    else:
+        facts = Facts(alert["event"], dedupe_key, desk.now, run.reason or alert["reason"])
+    order = outbox.Order(
+        doc["channel"], doc["seq"], doc["kind"], doc["since"], doc["fallback"], quiet=doc["quiet"]
+    )
+    desk.post(run, evolve(facts, since=doc["since"], again=again), order)
+
+    def note(held: Json) -> Json | None:
+        if not held or held.get("reminded", 0) >= again:
+            return None
+        return {**held, "reminded": again, "reminded_at": desk.now, "told": True}
+
+    outbox.update(desk.backend, outbox.ALERT, key, note)

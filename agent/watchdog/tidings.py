@@ -1,0 +1,139 @@
+"""Incidents into alerts: what set in is told, what ended is closed and, where wanted, its recovery told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from glob import escape
+from typing import TYPE_CHECKING
+
+from attrs import evolve
+
+from ...backends.records import Json, RunQuery
+from ..settings import Rule
+from . import outbox
+from .incidents import Incident, handled, news, open_incidents
+from .message import Facts
+from .quiet import kept
+from .rules import FACTS, INCIDENT, RECOVERED, asks, wants, wants_recovery
+
+if TYPE_CHECKING:
+    from .desk import Desk
+
+BROKEN = "channel_broken"
+
+
+def take(desk: Desk, channels: tuple[str, ...]) -> None:
+    """Alerts for the incidents that set in, and the end of those that are over. `channels`: all that there are.
+
+    Each is marked as handled only when its documents are there: killed in between, it is simply taken again.
+    """
+    found = news(desk.backend)
+    lasting = open_incidents(desk.backend) if found else []
+    for each in found:
+        if each.over_at is not None:
+            _end(desk, each.incident, each.over_at, lasting)
+            handled(desk.backend, each)
+        elif _begin(desk, each.incident, lasting, channels):
+            handled(desk.backend, each)
+
+
+def _begin(desk: Desk, incident: Incident, lasting: list[Incident], channels: tuple[str, ...]) -> bool:
+    """Whether that is all that there is to say: misses that are too few for a rule are looked at again."""
+    tags, misses = _tags(desk, incident), _misses(incident, lasting)
+    run = desk.backend.run(incident.run_id) if incident.run_id else None
+    facts = _facts(incident, incident.event, incident.key, incident.since, incident.reason)
+    for rule in _asking(desk, incident, tags, misses, lasting, channels):
+        for channel in rule.to:
+            order = outbox.Order(
+                *(channel, desk.seq, INCIDENT, incident.since, rule.fallback),
+                open=True,
+                recovered=wants_recovery(rule) and incident.event not in FACTS,
+                remind=None if incident.event in FACTS else rule.remind,
+                quiet=kept(rule.quiet_hours),
+            )
+            desk.post(run, facts, order)
+    return incident.event != "missed" or misses >= max(rule.after_missed for rule in desk.rules)
+
+
+def _asking(
+    desk: Desk,
+    incident: Incident,
+    tags: tuple[str, ...],
+    misses: int,
+    lasting: list[Incident],
+    channels: tuple[str, ...],
+) -> Iterator[Rule]:
+    if incident.event != BROKEN:
+        yield from (rule for rule in desk.rules if asks(rule, incident, tags, misses))
+        return
+    bad = {each.details.get("channel") for each in lasting if each.event == BROKEN}
+    own = incident.details.get("channel")
+    asked = [rule for rule in desk.rules if wants(rule, BROKEN)] or [Rule(on=(BROKEN,))]
+    told = {channel for rule in desk.rules if own in rule.to and (channel := rule.fallback)}
+    for rule in asked:
+        named = (rule.to, tuple(told), channels)
+        for least in (bad, {own}):  # through what works, else through what is not the broken one itself
+            if to := next(
+                (to for to in (tuple(c for c in each if c not in least) for each in named) if to), None
+            ):
+                fallback = None if rule.fallback == own else rule.fallback
+                yield evolve(rule, to=to, fallback=fallback)
+                break
+
+
+def _end(desk: Desk, incident: Incident, over_at: float, lasting: list[Incident]) -> None:
+    open_docs = desk.open_of(incident.project, incident.job)
+    over = {key: doc for key, doc in open_docs.items() if doc["alert"]["dedupe_key"] == incident.key}
+    told = [doc for doc in desk.hush(over).values() if doc["recovered"]] if over else []
+    if told and not _worse(incident, lasting):
+        reason = f"before: {incident.event}, {incident.reason}"
+        facts = _facts(incident, RECOVERED, f"{incident.key}:{RECOVERED}", over_at, reason)
+        for doc in {doc["channel"]: doc for doc in told}.values():
+            order = outbox.Order(
+                doc["channel"], desk.seq, INCIDENT, over_at, doc["fallback"], quiet=doc["quiet"]
+            )
+            desk.post(None, evolve(facts, since=incident.since), order)
+    desk.close(over, over=True)
+
+
+def _worse(incident: Incident, lasting: list[Incident]) -> bool:
+    """A run that is late no more since it is missed by now did not recover."""
+    about = (incident.project, incident.job)
+    return incident.event == "late" and any(
+        each.event == "missed" and (each.project, each.job) == about for each in lasting
+    )
+
+
+def _misses(incident: Incident, lasting: list[Incident]) -> int:
+    """How many runs of the job did not come in a row: as detection counted them, or as many as are open."""
+    same = [each for each in lasting if (each.event, each.project, each.job) == _which(incident)]
+    return max(int(incident.details.get("misses", 1)), len(same))
+
+
+def _which(incident: Incident) -> tuple[str, str, str | None]:
+    return incident.event, incident.project, incident.job
+
+
+def _tags(desk: Desk, incident: Incident) -> tuple[str, ...]:
+    if incident.job is None or all(rule.tags is None for rule in desk.rules):
+        return ()
+    last = desk.backend.runs(
+        RunQuery(project=incident.project, job=escape(incident.job), kinds=("flow", "command"), limit=1)
+    )
+    return last[0].tags if last else ()
+
+
+def _facts(incident: Incident, event: str, key: str, at: float, reason: str) -> Facts:
+    return Facts(
+        *(event, key, at, reason),
+        job=incident.job,
+        project=incident.project,
+        host=incident.host,
+        subject=_subject(incident.details),
+    )
+
+
+def _subject(details: Json) -> str | None:
+    """Who is in trouble where that is no job and no host."""
+    named = (f"{kind} {details[kind]}" for kind in ("channel", "limit") if details.get(kind))
+    return next(named, None)
