@@ -45,10 +45,7 @@ def reconcile(
     judge.ship()  # what the store did not take the last time, before it is said again
     mute = {each.journal: silence.get(each.journal, 0.0) for each in live if _is_mute(each, silence)}
     far = far or Afar()
-    for (
-        journal,
-        newest,
-    ) in far.here.items():  # a run stays with the journal that it began in, its process may not
+    for journal, newest in far.here.items():  # a run keeps its journal when its process goes on in another
         silent = mute.get(newest)
         mute.pop(journal, None) if silent is None else mute.update({journal: silent})
     written = 0
