@@ -7,35 +7,44 @@ import click
 from . import screen
 from .options import DURATION, as_json
 
+_limit = click.option(
+    "--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many."
+)
+_host = click.option("--host", metavar="NAME", help="Only on this host; a shell pattern.")
+
 
 @click.group(invoke_without_command=True)
+@_limit
 @as_json
 @click.pass_context
-def alerts(ctx: click.Context, as_json: bool) -> None:
+def alerts(ctx: click.Context, limit: int, as_json: bool) -> None:
     """List alerts; test channels, snooze jobs, acknowledge trouble."""
     if ctx.invoked_subcommand is None:
-        _list(as_json)
+        _list(limit, as_json)
 
 
 @alerts.command("list")
+@_limit
 @as_json
-def list_(as_json: bool) -> None:
-    """List alerts, newest first."""
-    _list(as_json)
+def list_(limit: int, as_json: bool) -> None:
+    """List alerts, newest first. What was told in a digest is there too, each by itself."""
+    _list(limit, as_json)
 
 
-def _list(as_json: bool) -> None:
+def _list(limit: int, as_json: bool) -> None:
     from ..watchdog.outbox import list_alerts, snoozes
     from .desk import reading
 
     with reading() as desk:
         found, quiet = list_alerts(desk.backend), snoozes(desk.backend, desk.now)
     if as_json:
-        return screen.as_json(found)
+        return screen.as_json(found[:limit])
     from .tables import alerts_table, snooze_text
 
     if found:
-        screen.show(alerts_table(found, desk.now))
+        screen.show(alerts_table(found[:limit], desk.now))
+        if len(found) > limit:
+            screen.hint(f"{len(found) - limit} older alerts: --limit {len(found)} shows them.")
     else:
         screen.hint("No alert yet; `holter alerts test` tries the channels.")
     screen.show(*(snooze_text(each) for each in quiet))
@@ -56,33 +65,71 @@ def test(channel: str | None) -> int:
 
 
 @alerts.command()
-@click.argument("job")
-@click.argument("duration", type=DURATION)
-def snooze(job: str, duration: float) -> None:
-    """Send no alert about JOB (a name or shell pattern) for DURATION; 0s ends it."""
+@click.argument("words", nargs=-1, required=True, metavar="[JOB] DURATION")
+@_host
+def snooze(words: tuple[str, ...], host: str | None) -> None:
+    """Send no alert about JOB (a name or shell pattern), or about a whole host, for DURATION; 0s ends it.
+
+    It lasts until then, whatever happens meanwhile; what happens is still recorded.
+    """
     from ..identity import me
     from ..watchdog import outbox
     from .desk import opened
+    from .tables import snooze_target
     from .text import stamp
 
+    *jobs, last = words
+    if len(jobs) > 1 or not (jobs or host):
+        raise click.UsageError("say whom and how long: `holter alerts snooze etl 2h` or `--host web-1 2h`")
+    duration: float = DURATION.convert(last, None, None)
+    about = {"job": jobs[0] if jobs else None, "host": host}
     with opened() as desk:
         until = desk.now + duration
-        outbox.snooze(desk.backend, job, until, by=me()["user"])
+        outbox.snooze(desk.backend, about["job"], until, by=me()["user"], host=host)
     if duration:
-        click.echo(f"No alert about {job} until {stamp(until)}; what happens is still recorded.")
+        click.echo(
+            f"No alert about {snooze_target(about)} until {stamp(until)}; what happens is still recorded."
+        )
     else:
-        click.echo(f"{job} alerts again.")
+        click.echo(f"{snooze_target(about)} alerts again.")
 
 
 @alerts.command()
-@click.argument("job")
-def ack(job: str) -> None:
-    """Send no more reminders of the trouble that JOB (a name or shell pattern) is in."""
+@as_json
+def snoozes(as_json: bool) -> None:
+    """List the snoozes that hold, and when they end."""
+    from ...backends.clock import rfc3339
+    from ..watchdog import outbox
+    from .desk import opened
+    from .tables import snooze_text
+
+    with opened() as desk:
+        held = outbox.snoozes(desk.backend, desk.now)
+    if as_json:
+        return screen.as_json(
+            [{"job": None, "host": None, **each, "until": rfc3339(each["until"])} for each in held]
+        )
+    if not held:
+        screen.hint("Nothing is snoozed; `holter alerts snooze JOB 2h` does it.")
+    screen.show(*(snooze_text(each) for each in held))
+
+
+@alerts.command()
+@click.argument("job", required=False)
+@_host
+def ack(job: str | None, host: str | None) -> None:
+    """Send no more reminders of the trouble that JOB (a name or shell pattern) or a host is in."""
     from ..identity import me
     from ..watchdog import outbox
     from .desk import opened
+    from .tables import snooze_target
 
+    if not (job or host):
+        raise click.UsageError("say of whom: `holter alerts ack etl` or `holter alerts ack --host web-1`")
+    about = snooze_target({"job": job, "host": host})
     with opened() as desk:
-        count = outbox.ack(desk.backend, job, by=me()["user"])
-    said = f"{count} open alerts about {job}: no more reminders." if count else f"No open alert about {job}."
+        count = outbox.ack(desk.backend, job, by=me()["user"], host=host)
+    said = (
+        f"{count} open alerts about {about}: no more reminders." if count else f"No open alert about {about}."
+    )
     click.echo(said)

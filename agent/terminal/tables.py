@@ -154,12 +154,12 @@ def _count(state: str, count: int) -> Text:
 
 def alerts_table(alerts: Sequence[Json], now: float) -> Grid:
     errors = any(alert.get("last_error") for alert in alerts)
-    columns = ["WHEN", "JOB", "EVENT", "CHANNEL", "STATE", "RUN", *(["ERROR"] if errors else [])]
-    table = Grid(*columns, elastic={"ERROR": 10, "JOB": 10, "CHANNEL": 5})
+    columns = ["WHEN", "ABOUT", "EVENT", "CHANNEL", "STATE", "RUN", *(["ERROR"] if errors else [])]
+    table = Grid(*columns, elastic={"ERROR": 10, "ABOUT": 10, "CHANNEL": 5})
     for alert in alerts:
         table.add(
             Text(moment(unix(alert["created_at"]), now)),
-            Text(line(alert["job"] or ""), "bold"),
+            Text(line(alert["about"] or NOTHING), "bold"),
             Text(line(alert["event"])),
             Text(line(alert["channel"])),
             Text(line(alert["state"]), _DELIVERY.get(alert["state"], "yellow")),
@@ -169,14 +169,18 @@ def alerts_table(alerts: Sequence[Json], now: float) -> Grid:
     return table
 
 
-_DELIVERY = {"sent": "green", "undelivered": "red"}
+_DELIVERY = {"sent": "green", "digest": "green", "undelivered": "red", "snoozed": "dim"}
 
 
 def snooze_text(snooze: Json) -> Text:
-    return Text(
-        f"snoozed: {line(snooze['job'])} until {stamp(snooze['until'])}, by {line(snooze['by'] or NOTHING)}",
-        "yellow",
-    )
+    until, by = stamp(snooze["until"]), line(snooze["by"] or NOTHING)
+    return Text(f"snoozed: {snooze_target(snooze)} until {until}, by {by}", "yellow")
+
+
+def snooze_target(snooze: Json) -> str:
+    """`etl`, `all jobs on web-1`, `etl on web-1`."""
+    job, host = snooze.get("job"), snooze.get("host")
+    return line(job or "all jobs") + (f" on {line(host)}" if host else "")
 
 
 _SLOTS = ("LIMIT", "HELD", "", "RUN", "JOB", "HOST", "PID", "AGE", "TOKEN", "EXPIRES")

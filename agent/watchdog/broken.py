@@ -9,21 +9,22 @@ from .incidents import Board, Incident
 
 if TYPE_CHECKING:
     from ...backends.base import Backend
-    from ...backends.records import Json
+    from ...backends.records import Document, Json
 
 PATIENCE = 900.0  # seconds that a channel may fail in a row before it is alarmed
 EVENT = "channel_broken"
 
 
-def look(backend: Backend, now: float) -> None:
+def look(backend: Backend, alerts: dict[str, Document], now: float) -> None:
     """Settle which channels are broken: those that failed for longer than 15 minutes or with an error that trying again
-    does not mend, and those that an alert was given up on within the last hour. Level-triggered and idempotent."""
+    does not mend, and those that an alert was given up on within the last hour. `alerts`: what is to be done, by key.
+    Level-triggered and idempotent.
+    """
     wanted: dict[str, tuple[float, str]] = {}
     for _, held in backend.list(outbox.CHANNEL):
         if why := _failing(held.value, now):
             wanted[held.value["channel"]] = why
-    for _, held in backend.list(outbox.ALERT):
-        doc = held.value
+    for doc in (held.value for held in alerts.values()):
         if doc["state"] == "undelivered" and doc["undelivered_at"] > now - outbox.ALARMED:
             said = f"an alert was given up on: {doc.get('last_error')}"
             wanted.setdefault(doc["channel"], (doc["undelivered_at"], said))

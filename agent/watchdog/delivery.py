@@ -250,4 +250,4 @@ def _back_off(failures: int, chance: float) -> float:
 
 def _slim(alert: Json) -> Json:
     """What stays of a delivered alert: it was said, and `holter show` has the rest."""
-    return {name: value for name, value in alert.items() if name not in ("error", "log_tail", "body")}
+    return {name: value for name, value in alert.items() if name not in ("error", "log_tail", "body", "members")}

@@ -40,7 +40,7 @@ class Desk:
         never needs them. `told`: people know of this trouble from an alert that this one takes the place of."""
         alert = {name: value for name, value in compose(run, facts).items() if name not in _BULKY}
         if isinstance(alert["error"], dict):
-            alert["error"] = {name: alert["error"].get(name) for name in ("type", "message")}
+            alert["error"] = {name: str(alert["error"].get(name) or "")[:500] for name in ("type", "message")}
         new = outbox.draft(alert, order, self.now, facts=_plain(facts))
         if self.snoozed(alert):
             new["state"] = "snoozed"

@@ -20,7 +20,7 @@ from .rules import INCIDENTS
 HOUR = 3600.0
 BURST, PAUSE = 10, 360.0  # messages of a channel in an hour, and seconds between any further ones
 JOB_BURST, JOB_PAUSE = 6, 600.0  # the same for one job on a channel
-AT_MOST = 5000  # alerts in one digest
+AT_MOST = 10_000  # alerts in one digest
 _NAMED = 10  # jobs, hosts that a digest names
 _MEMBERS = 100  # alerts that its JSON lists
 _WORST = (

@@ -19,6 +19,7 @@ from . import outbox
 from .digest import Group, Item, Spoken, name_of, plan, worded
 from .message import TAIL, Facts, compose
 from .quiet import held_back
+from .rules import INCIDENT
 
 if TYPE_CHECKING:
     from ...backends.base import Backend
@@ -28,15 +29,14 @@ PACE = "pace"  # kind of document: what a channel was told lately
 _IN_ORDER = 10  # tries for which an undelivered message keeps later ones of its jobs waiting, as in delivery
 
 
-def gather(backend: Backend, now: float, size: int) -> None:
-    """Let out what may be told now; the rest waits or is held. `size`: see `digest.plan`."""
-    held = dict(backend.list(outbox.ALERT))
-    for key, document in held.items():
+def gather(backend: Backend, alerts: dict[str, Document], now: float, size: int) -> None:
+    """Let out what of `alerts` may be told now; the rest waits or is held. `size`: see `digest.plan`."""
+    for key, document in alerts.items():
         if document.value["state"] == "gathering":
             _finish(backend, key, now)
     quiet = outbox.snoozes(backend, now)
     waiting: dict[str, list[Item]] = {}
-    for key, document in held.items():
+    for key, document in alerts.items():
         doc = document.value
         if doc["state"] not in outbox.UNTOLD or (doc["state"] == "held" and held_back(doc, now) is not None):
             continue
@@ -46,7 +46,7 @@ def gather(backend: Backend, now: float, size: int) -> None:
             waiting.setdefault(doc["channel"], []).append(Item(key, doc))
     for channel, items in waiting.items():
         items.sort(key=lambda item: (item.doc["created_at"], item.doc["seq"]))
-        _let_out(backend, channel, items, [each.value for each in held.values()], now, size)
+        _let_out(backend, channel, items, [each.value for each in alerts.values()], now, size)
 
 
 def _let_out(
@@ -118,7 +118,7 @@ def _alone(backend: Backend, item: Item, now: float) -> None:
     def out(doc: Json) -> Json | None:
         if not _untold(doc):
             return None
-        told = {"state": "pending", "told": True, "queued_at": now, "next_at": now}
+        told = {"state": "pending", "told": True, "queued_at": now, "next_at": now, "facts": _kept(doc)}
         return {**doc, **told, "alert": alert}
 
     outbox.update(backend, outbox.ALERT, item.key, out)
@@ -165,13 +165,19 @@ def _mark(backend: Backend, key: str, digest: str) -> Json | None:
         marked = doc if doc.get("digest") == digest else None
         if not _untold(doc):
             return None
-        marked = {**doc, "state": "digest", "digest": digest, "told": True}
+        marked = {**doc, "state": "digest", "digest": digest, "told": True, "facts": _kept(doc)}
         return marked
 
     outbox.update(backend, outbox.ALERT, key, mark)
     if marked is None and (told := backend.get(outbox.TOLD, key)) and told.value.get("digest") == digest:
         return dict(told.value)
     return marked
+
+
+def _kept(doc: Json) -> Json | None:
+    """The facts that a reminder will need: where there is a run, it has them."""
+    facts: Json | None = doc["facts"] if doc["kind"] == INCIDENT else None
+    return facts
 
 
 def _whole(backend: Backend, doc: Json) -> Json:

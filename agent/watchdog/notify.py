@@ -66,15 +66,21 @@ def collect(backend: Backend, clock: Clock, settings: Settings) -> bool:
     for row in rows:
         if row.at >= cursor.value["since"]:
             _take(desk, row)
-    if rows:  # losing this race is fine: the other watchdog put the same documents there
-        since = cursor.value["since"] if len(rows) == _BATCH else 0.0  # no host's clock hides what is new
-        backend.put(*CURSOR, {"seq": rows[-1].seq, "since": since}, cursor.version)
+    handled = {
+        "seq": rows[-1].seq if rows else cursor.value["seq"],
+        "since": cursor.value["since"] if len(rows) == _BATCH else 0.0,  # from now on no host's clock hides news
+    }
+    if handled != cursor.value:  # losing this race is fine: the other watchdog put the same documents there
+        backend.put(*CURSOR, handled, cursor.version)
     if len(rows) == _BATCH:
         return True
-    broken.look(backend, clock.wall())
-    tidings.take(desk, tuple(settings.channels))
-    reminders.remind(desk)
-    gather.gather(backend, clock.wall(), settings.watchdog.digest)
+    alerts = dict(backend.list(outbox.ALERT))
+    broken.look(backend, alerts, desk.now)
+    changed = tidings.take(desk, tuple(settings.channels))
+    changed = reminders.remind(desk, alerts) or changed
+    if changed:
+        alerts = dict(backend.list(outbox.ALERT))
+    gather.gather(backend, alerts, desk.now, settings.watchdog.digest)
     return False
 
 

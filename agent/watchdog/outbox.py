@@ -236,6 +236,14 @@ def tidy(backend: Backend, clock: Clock = SYSTEM) -> int:
     return sum(backend.delete(kind, key, version) for kind, key, version in old)
 
 
+def _about_what(doc: Json) -> str | None:
+    """Whom an alert is about that is about no job: `12 alerts`, `channel ops`, a host."""
+    if count := doc["alert"].get("count"):
+        return f"{count} alerts"
+    subject = (doc.get("facts") or {}).get("subject") or doc["alert"].get("host")
+    return str(subject) if subject else None
+
+
 def _shown(doc: Json) -> Json:
     alert = doc["alert"]
     shown = {
@@ -246,6 +254,7 @@ def _shown(doc: Json) -> Json:
         name: doc.get(name)
         for name in ("state", "channel", "fallback", "open", "attempts", "last_error", "digest")
     }
+    shown["about"] = alert.get("job") or _about_what(doc)
     shown["via"] = doc["route"] if doc["state"] == "sent" else None
     for name in ("created_at", "sent_at", "resolved_at", "acked_at"):
         shown[name] = rfc3339(doc.get(name))

@@ -12,26 +12,28 @@ from .quiet import held_back
 from .rules import INCIDENT
 
 if TYPE_CHECKING:
-    from ...backends.records import Json
+    from ...backends.records import Document, Json
     from .desk import Desk
 
 AT_MOST = 20  # reminders of one alert
 
 
-def remind(desk: Desk) -> None:
-    """Alert again about what lasts longer than its rule's `remind` says.
+def remind(desk: Desk, alerts: dict[str, Document]) -> bool:
+    """Alert again about what of `alerts` lasts longer than its rule's `remind` says; whether there was any.
 
     Not about snoozed jobs, in quiet hours, about acknowledged alerts, and about those that were not delivered yet.
     """
-    for key, doc in outbox.still_open(desk.backend).items():
-        if _due(doc, desk.now) and not desk.snoozed(doc["alert"]):
-            _remind(desk, key, doc)
+    due = {key: held.value for key, held in alerts.items() if _due(held.value, desk.now)}
+    due = {key: doc for key, doc in due.items() if not desk.snoozed(doc["alert"])}
+    for key, doc in due.items():
+        _remind(desk, key, doc)
+    return bool(due)
 
 
 def _due(doc: Json, now: float) -> bool:
     last = doc.get("reminded_at") or doc["created_at"]
     return (
-        bool(doc["remind"])
+        bool(doc["open"] and doc["remind"])
         and now - last >= doc["remind"]
         and doc["state"] not in outbox.UNDONE
         and not doc.get("acked_at")

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 BROKEN = "channel_broken"
 
 
-def take(desk: Desk, channels: tuple[str, ...]) -> None:
-    """Alerts for the incidents that set in, and the end of those that are over. `channels`: all that there are.
+def take(desk: Desk, channels: tuple[str, ...]) -> bool:
+    """Alerts for the incidents that set in, and the end of those that are over; whether there were any.
+    `channels`: all that there are.
 
     Each is marked as handled only when its documents are there: killed in between, it is simply taken again.
     """
@@ -35,6 +36,7 @@ def take(desk: Desk, channels: tuple[str, ...]) -> None:
             handled(desk.backend, each)
         elif _begin(desk, each.incident, lasting, channels):
             handled(desk.backend, each)
+    return bool(found)
 
 
 def _begin(desk: Desk, incident: Incident, lasting: list[Incident], channels: tuple[str, ...]) -> bool:
