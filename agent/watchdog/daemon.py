@@ -20,6 +20,9 @@ from ...backends.errors import HolterError
 from ...backends.urls import redacted
 from ..settings import Settings
 from .herald import Herald
+from .metrics import errors
+from .ping import Pinger
+from .sd_notify import Systemd, tell
 from .steps import Step, open_store
 from .tidier import Tidier
 from .watchdog import Watchdog
@@ -28,6 +31,7 @@ __all__ = ["AlreadyWatching", "Herald", "Step", "Tidier", "Watchdog", "open_stor
 
 logger.disable("holter")  # quiet where it is embedded, as loguru asks of libraries; `watch` speaks up
 TIDY_LOOK = 60.0  # seconds between looks whether it is time
+ONCE = 60.0  # seconds after which a single pass sends and forgets nothing more
 NOTIFY_EVERY = 0.5  # seconds between looks at the transitions when nothing woke the alerting loop
 
 
@@ -63,16 +67,24 @@ def watch(settings: Settings, *, once: bool = False) -> int:
 
 
 def _once(settings: Settings) -> int:
-    dog, herald, tidier = Watchdog(settings, once=True), Herald(settings), Tidier(settings)
+    """One pass of every step, alerts last: they tell what it found. Bounded: what is not sent by then waits."""
+    dog, herald, tidier = Watchdog(settings, once=True), Herald(settings, until=ONCE), Tidier(settings)
+    dog.fellows = [herald, tidier]
+    end = threading.Timer(ONCE, tidier.stop)
+    end.daemon = True
+    end.start()
     for each in (dog, herald, tidier):
         each.step()
+    end.cancel()
+    failed = errors((dog, herald, tidier))
     for each in (tidier, herald, dog):
         each.close()
-    return 1 if any(step.failures for each in (dog, herald, tidier) for step in each.steps) else 0
+    return 1 if failed else 0
 
 
 def _loop(settings: Settings) -> int:
-    dog = Watchdog(settings)
+    dog, herald, tidier = Watchdog(settings), Herald(settings, patient=True), Tidier(settings)
+    dog.fellows = [herald, tidier]
     stop, news = threading.Event(), threading.Event()
 
     def ask_to_stop(number: int, frame: Any) -> None:
@@ -80,27 +92,26 @@ def _loop(settings: Settings) -> int:
         news.set()
         dog.deaths.wake()
 
-    previous = {each: signal.signal(each, ask_to_stop) for each in (signal.SIGTERM, signal.SIGINT)}
-    alerting = threading.Thread(target=_alerting, args=(settings, stop, news), name="holter-alerts")
-    alerting.start()
-    tidier = Tidier(settings)
+    def ask_to_reload(number: int, frame: Any) -> None:
+        dog.reloader.asked = True
+        dog.deaths.wake()
+
+    hear = {signal.SIGTERM: ask_to_stop, signal.SIGINT: ask_to_stop, signal.SIGHUP: ask_to_reload}
+    previous = {number: signal.signal(number, handler) for number, handler in hear.items()}
+    alerting = threading.Thread(target=_alerting, args=(herald, stop, news), name="holter-alerts")
     tidying = threading.Thread(target=_tidying, args=(tidier, stop), name="holter-tidy", daemon=True)
+    alerting.start()
     tidying.start()
     logger.info("watching {} into {}", settings.home, redacted(settings.backend))
     try:
-        while not stop.is_set():
-            if dog.step():
-                news.set()
-            if not stop.is_set():
-                dog.deaths.wait(settings.watchdog.interval)
+        _passes(dog, stop, news)
     finally:
+        tell("STOPPING=1")
         stop.set()
         news.set()
-        tidier.stopped = True
+        tidier.stop()
         alerting.join(timeout=15)
-        tidying.join(
-            timeout=2
-        )  # in the middle of a long history it is left: transactions are whole or nothing
+        tidying.join(timeout=2)  # in the middle of a history it is left: transactions are whole or nothing
         dog.close()
         for number, handler in previous.items():
             signal.signal(number, handler)
@@ -108,8 +119,21 @@ def _loop(settings: Settings) -> int:
     return 0
 
 
-def _alerting(settings: Settings, stop: threading.Event, news: threading.Event) -> None:
-    herald = Herald(settings)
+def _passes(dog: Watchdog, stop: threading.Event, news: threading.Event) -> None:
+    """Pass after pass, until it is asked to stop. Signs of life go out only after a pass that was completed."""
+    pinger, systemd = Pinger(), Systemd()
+    while not stop.is_set():
+        if dog.step():
+            news.set()
+        now = dog.clock.monotonic()
+        systemd.passed(now)
+        if not errors((dog, *dog.fellows)):
+            pinger.passed(dog.settings.watchdog, now)
+        if not stop.is_set():
+            dog.deaths.wait(min(dog.settings.watchdog.interval, systemd.every))
+
+
+def _alerting(herald: Herald, stop: threading.Event, news: threading.Event) -> None:
     while not stop.is_set():
         herald.step()
         news.wait(NOTIFY_EVERY)

@@ -2,23 +2,46 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from ...backends.clock import SYSTEM, Clock
 from ..settings import Settings
-from . import notify
+from . import gaps, notify
+from .account import grace
 from .steps import Half, Step
 
 
 class Herald(Half):
-    """The alerting half, with a store handle of its own."""
+    """The alerting half, with a store handle of its own.
 
-    def __init__(self, settings: Settings, *, clock: Clock = SYSTEM) -> None:
+    `patient`: where nobody watched for a while, it collects nothing until the grace is over, so that what happened
+    meanwhile is told together. `until`: so many seconds after its start it sends nothing more.
+    """
+
+    def __init__(
+        self, settings: Settings, *, clock: Clock = SYSTEM, patient: bool = False, until: float = inf
+    ) -> None:
         super().__init__(settings, clock=clock)
         self.steps = [Step("collecting alerts", self._collect), Step("delivering alerts", self._deliver)]
+        self._began = clock.monotonic()
+        self._until = self._began + until
+        self._patient = patient
 
     def _collect(self) -> None:
-        while notify.collect(self._store(), self.clock, self.settings):
+        if self._patient and self._waits():
+            return
+        while notify.collect(self._store(), self.clock, self.settings) and self._in_time():
             pass
 
     def _deliver(self) -> None:
-        while notify.deliver(self._store(), self.clock, self.settings):
+        while self._in_time() and notify.deliver(self._store(), self.clock, self.settings):
             pass
+
+    def _waits(self) -> bool:
+        """Asked from the start on until it was answered with no: later gaps are another matter."""
+        over = self.clock.monotonic() - self._began >= grace(self.settings)
+        self._patient = not over and gaps.ended_since(self._store(), self.clock.wall(), grace(self.settings))
+        return self._patient
+
+    def _in_time(self) -> bool:
+        return self.clock.monotonic() < self._until

@@ -1,7 +1,7 @@
 """What kills boxes of scripts: a full disk, memory that runs out, more work than there are cores. Read, then judged.
 
-Reading is thin and goes through two folders (`/proc`, `/sys/fs/cgroup`), so that a test can lay out its own; what a system
-does not tell is None and judged by nobody. Judging is pure.
+Reading is thin and goes through one folder (`/proc`), so that a test can lay out its own; what a system does not tell
+is None and judged by nobody. Judging is pure.
 
 Not guaranteed: inside a container the figures of memory and load are the host's.
 """
@@ -60,8 +60,8 @@ def read(paths: Iterable[str], proc: str = "", cores: int | None = None) -> Read
 def judge(
     reading: Reading, host: HostSettings, lasting: Collection[tuple[str, str]] = (), killed: int = 0
 ) -> list[Signal]:
-    """What is wrong. `lasting` are event and subject of what was wrong before: it is over only when it is clearly better,
-    not at the threshold. `killed` processes the kernel killed lately for want of memory."""
+    """What is wrong. `lasting` are event and subject of what was wrong before: it is over only when it is clearly
+    better, not at the threshold. `killed` processes the kernel killed lately for want of memory."""
     found = [*_full(reading, host, lasting), *_short_of_memory(reading, host, lasting)]
     if killed:
         said = f"the kernel killed {killed} process{'es' * (killed > 1)} for want of memory"
@@ -89,10 +89,12 @@ def _short_of_memory(
         if free < _below(least, ("memory", "free") in lasting):
             said = f"{size(free)} of {size(total)} of memory available, less than {size(least)}"
             yield Signal("memory", "free", said)
-    if reading.pressure is not None:
-        if reading.pressure > _above(host.memory_pressure, ("memory", "pressure") in lasting):
-            said = f"tasks wait for memory {reading.pressure:.0f}% of the time, more than {host.memory_pressure:g}%"
-            yield Signal("memory", "pressure", said)
+    most = _above(host.memory_pressure, ("memory", "pressure") in lasting)
+    if reading.pressure is not None and reading.pressure > most:
+        said = (
+            f"tasks wait for memory {reading.pressure:.0f}% of the time, more than {host.memory_pressure:g}%"
+        )
+        yield Signal("memory", "pressure", said)
 
 
 def least_of(room: Room, total: int) -> float:

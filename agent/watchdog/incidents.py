@@ -68,6 +68,14 @@ class Board:
             if value["scope"] == scope and value["over_at"] is None
         }
 
+    def told(self, scope: str) -> set[str]:
+        """The keys of its open incidents whose beginning alerting has handled."""
+        return {
+            value["incident"]["key"]
+            for value, _ in self._held.values()
+            if value["scope"] == scope and value["over_at"] is None and value["told"]
+        }
+
     def scopes(self, prefix: str = "") -> set[str]:
         """The scopes that begin with `prefix` and have an open incident."""
         found = {value["scope"] for value, _ in self._held.values() if value["over_at"] is None}

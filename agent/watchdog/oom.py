@@ -1,10 +1,10 @@
 """Was it the kernel, for want of memory? The counters of OOM kills, before and after a death.
 
-A SIGKILL leaves no word, and only a parent learns of the signal. But the kernel counts, in each memory cgroup and for the
-whole host, the processes that it killed for want of memory. A process that is gone without a word while the counter
-of its own cgroup rose, since before it was last seen alive, was killed by it.
+A SIGKILL leaves no word, and only a parent learns of the signal. But the kernel counts, in each memory cgroup and for
+the whole host, the processes that it killed for want of memory. A process that is gone without a word while the
+counter of its own cgroup rose, since before it was last seen alive, was killed by it.
 
-Not guaranteed: where several processes of one cgroup died at once and fewer of them by the kernel, it may be another one.
+Not guaranteed: where several processes of one cgroup died at once and fewer by the kernel, it may be another one.
 Of a process that was never seen alive, or whose cgroup is gone with it, the host's counter is asked, which in a
 container counts its neighbours too.
 """

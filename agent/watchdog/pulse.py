@@ -7,6 +7,7 @@ from typing import Any
 
 from ...backends.base import Backend
 from ...backends.clock import rfc3339
+from ...backends.records import Json
 from .. import identity
 
 KIND = "pulse"
@@ -15,19 +16,34 @@ AFTER_ONCE = 900.0  # seconds for which a single pass (`watch --once` from cron)
 
 
 def beat(
-    backend: Backend, now: float, *, started_at: float, once: bool = False, stopped: bool = False
+    backend: Backend,
+    now: float,
+    *,
+    started_at: float,
+    once: bool = False,
+    stopped: bool = False,
+    interval: float = 0.0,
+    about: Json | None = None,
 ) -> None:
-    """Write this host's pulse. Losing the race to another watchdog of the host is fine: then that one is alive."""
+    """Write this host's pulse; `about` is what else the watchdog has to say of itself, `interval` seconds lie between
+    its passes. Losing the race to another watchdog of the host is fine: then that one is alive."""
     held = backend.get(KIND, identity.host())
     value = {
         "at": now,
         "host": identity.host(),
         "pid": os.getpid(),
         "started_at": started_at,
-        "good_for": AFTER_ONCE if once else 3 * EVERY,
+        "good_for": AFTER_ONCE if once else 3 * max(EVERY, interval),
         "stopped": stopped,
+        **(about or {}),
     }
     backend.put(KIND, identity.host(), value, held.version if held else 0)
+
+
+def mine(backend: Backend) -> dict[str, Any] | None:
+    """The newest pulse of this host, or None if no watchdog ever ran here."""
+    held = backend.get(KIND, identity.host())
+    return held.value if held else None
 
 
 def latest(backend: Backend) -> dict[str, Any] | None:

@@ -65,6 +65,10 @@ class Half:
             step.run(self.clock.monotonic())
         return None
 
+    def use(self, settings: Settings) -> None:
+        """Go on with these settings, from the next step on; the store stays the one that is open."""
+        self.settings = settings
+
     def close(self) -> None:
         """Let go of everything; further steps would open the store again."""
         if self._backend is not None:

@@ -14,16 +14,20 @@ EVERY = 3600.0
 
 
 class Tidier(Half):
-    """The forgetting half. `stopped`, set from another thread, ends it between two transactions."""
+    """The forgetting half."""
 
     def __init__(self, settings: Settings, *, clock: Clock = SYSTEM) -> None:
         super().__init__(settings, clock=clock)
-        self.stopped = False
+        self._stopped = False
         self.steps = [Step("forgetting old records", self._tidy, every=EVERY)]
+
+    def stop(self) -> None:
+        """From another thread: end between two transactions."""
+        self._stopped = True
 
     def _tidy(self) -> None:
         store = self._store()
-        gone = forget(store, self.settings, self.clock, lambda: self.stopped)
+        gone = forget(store, self.settings, self.clock, lambda: self._stopped)
         if gone.runs or gone.logs:
             logger.info("forgot {} runs and {} log lines", gone.runs, gone.logs)
         outbox.tidy(store, self.clock)

@@ -12,15 +12,20 @@ from loguru import logger
 
 from ...backends.clock import SYSTEM, Clock
 from ..settings import Settings
-from . import pulse, reap
+from . import account, metrics, pulse, reap
+from .account import Account
 from .adopt import Adopted, catch_up
 from .afar import Ears
 from .births import Births
 from .deaths import Deaths
 from .enforce import Enforcer
+from .host_watch import HostWatch
 from .judgements import Judge
+from .metrics import Passes
+from .oom import Ooms
 from .reap import Reaper
 from .reconcile import reconcile
+from .reload import Reloader
 from .sightings import Sightings
 from .steps import Half, Step
 
@@ -40,20 +45,38 @@ class Watchdog(Half):
         self._reaper = Reaper(clock)
         self._judge: Judge | None = None
         self._enforcer = Enforcer(clock, once)
+        self._ooms = Ooms()
+        self._host = HostWatch(settings.home, clock)
+        self._account = Account(clock, once=once)
+        self.reloader = Reloader(settings)
+        self.passes = Passes()
+        self.fellows: list[
+            Half
+        ] = []  # the other halves: new settings are theirs too, and their errors are told
+        self._host_step = Step("looking at the host", self._look_at_host, every=settings.host.every)
         self.steps = [
+            Step("reading the settings", self._reload),
+            Step("accounting for itself", self._account_for, every=account.EVERY),
             Step("adopting dead journals", self._adopt),
             Step("reconciling live runs", self._reconcile),
             Step("enforcing time limits", self._enforce),
             Step("freeing leases that ran out", self._reap, every=reap.EVERY),
+            self._host_step,
             Step("writing the pulse", self._pulse, every=pulse.EVERY),
         ]
 
     def step(self) -> bool:
         """One pass over every step; true if something was found that the alerting loop should look at now."""
-        before = self.seen.crashed
+        before, began = self.seen.crashed, self.clock.monotonic()
         self._looked = False
         super().step()
+        self.passes.took(self.clock.monotonic() - began)
         return self.seen.crashed != before
+
+    def use(self, settings: Settings) -> None:
+        super().use(settings)
+        self._ears.lost_after = settings.watchdog.lost_after
+        self._host_step.every = settings.host.every
 
     def close(self) -> None:
         """Say that nobody watches any more, and let go of everything. Raises nothing: the store may be away."""
@@ -66,22 +89,21 @@ class Watchdog(Half):
         if self._judge is not None:
             self._judge.close()
         if self._backend is not None:
-            pulse.beat(
-                self._backend,
-                self.clock.wall(),
-                started_at=self.started_at,
-                once=self.once,
-                stopped=not self.once,
-            )
+            self._beat(stopped=not self.once)
             self._backend.close()
 
     def _adopt(self) -> None:
-        out = catch_up(self.settings.home, self._store(), self.clock, before=self.seen.live)
+        self._ooms.begin()
+        out = catch_up(
+            self.settings.home, self._store(), self.clock, before=self.seen.live, explain=self._ooms.explain
+        )
+        self._ooms.follow(out.live)
         for fault in set(out.faults) - set(self.seen.faults):
             logger.error("cannot adopt {}", fault)
         if out.crashed:
             logger.warning("{} runs crashed", out.crashed)
         out.crashed += self.seen.crashed
+        out.restarted += self.seen.restarted
         self.seen = out
         self._looked = True
         self.deaths.follow(out.live)
@@ -113,8 +135,32 @@ class Watchdog(Half):
         for text in self._reaper.reap(self._store()):
             logger.warning("{}", text)
 
+    def _look_at_host(self) -> None:
+        self._host.look(self._store(), self.settings.host, self.seen.restarted)
+
+    def _reload(self) -> None:
+        new = None if self.once else self.reloader.look(self.clock.monotonic())
+        for half in (self, *self.fellows) if new else ():
+            half.use(new)
+
+    def _account_for(self) -> None:
+        self._account.look(self._store(), self.settings, self.reloader.refused)
+
     def _pulse(self) -> None:
-        pulse.beat(self._store(), self.clock.wall(), started_at=self.started_at, once=self.once)
+        self._beat()
+
+    def _beat(self, *, stopped: bool = False) -> None:
+        store = self._store()
+        passes = metrics.figures(store, self.passes, len(self.seen.live), (self, *self.fellows))
+        pulse.beat(
+            store,
+            self.clock.wall(),
+            started_at=self.started_at,
+            once=self.once,
+            stopped=stopped,
+            interval=self.settings.watchdog.interval,
+            about={"settings": self.reloader.to_json(), "passes": passes},
+        )
 
 
 def _journals(settings: Settings) -> str:
