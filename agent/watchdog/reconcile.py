@@ -59,7 +59,8 @@ def reconcile(
             if name == "unresponsive" and far.is_foreign(run):
                 continue  # only its own host's watchdog can tell
             if (name in wanted) != (name in run.conditions):
-                judge.condition(run.id, name, name in wanted, wanted.get(name, ""))
+                after = _spoken(backend, run, name) if name == "unresponsive" else 0.0
+                judge.condition(run.id, name, name in wanted, wanted.get(name, ""), after)
                 written += 1
     if written:
         judge.ship()
@@ -71,9 +72,13 @@ def _judge_lost(backend: Backend, judge: Judge, run: Run, far: Afar) -> int:
     reason = far.lost(run)
     if reason is None:
         return 0
-    spoken = (event["at"] for event in backend.events(run.id) if event.get("condition") == "lost")
-    judge.condition(run.id, "lost", bool(reason), reason, after=max(spoken, default=0.0))
+    judge.condition(run.id, "lost", bool(reason), reason, _spoken(backend, run, "lost"))
     return 1
+
+
+def _spoken(backend: Backend, run: Run, name: str) -> float:
+    """When the condition was last spoken of: by a clock that may have been set back since, or another host's."""
+    return max((event["at"] for event in backend.events(run.id) if event.get("condition") == name), default=0.0)
 
 
 def conditions_of(
