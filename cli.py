@@ -202,12 +202,13 @@ def _too_much(size: int, most: int) -> str:
 
 
 @click.command()
+@click.option("--alert", is_flag=True, help="Send a test alert through every channel too.")
 @as_json
-def doctor(as_json: bool) -> int:
+def doctor(alert: bool, as_json: bool) -> int:
     """Check this installation, and say what to do about each fault."""
     from .agent.watchdog.doctor import examine
 
-    findings = list(examine())
+    findings = list(examine(alert=alert))
     if as_json:
         screen.as_json([finding.to_json() for finding in findings])
     else:

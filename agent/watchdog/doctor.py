@@ -3,45 +3,31 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
 import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
 
-from attrs import frozen
-
 from ...backends.base import Backend
 from ...backends.clock import SYSTEM, Clock
 from ...backends.errors import ChannelError, HolterError, SettingsError
 from ...backends.mounts import file_system, is_network
-from ...backends.records import Json, RunQuery
+from ...backends.records import RunQuery
 from ...backends.urls import open_backend, path_of, redacted
 from ..settings import Settings, load
-from . import outbox, pulse
+from . import doctor_watch, outbox
 from .adopt import Adopted, catch_up
 from .channels import open_channel
+from .finding import Finding
+from .trial import trial
 
-ROOM = 200 * 2**20  # bytes that a disk should have free
 AHEAD = 60.0  # seconds that a record may be ahead of this clock
 
 
-@frozen
-class Finding:
-    """`level` is `ok`, `warn` or `fail`; `todo` is what to type or change, "" where nothing is to be done."""
-
-    level: str
-    about: str
-    detail: str
-    todo: str = ""
-
-    def to_json(self) -> Json:
-        return {"level": self.level, "about": self.about, "detail": self.detail, "todo": self.todo}
-
-
-def examine(clock: Clock = SYSTEM) -> Iterator[Finding]:
-    """Every finding, in the order in which one needs the other. Raises no HolterError and no OSError."""
+def examine(clock: Clock = SYSTEM, *, alert: bool = False) -> Iterator[Finding]:
+    """Every finding, in the order in which one needs the other; with `alert`, a test alert goes out through every
+    channel. Raises no HolterError and no OSError."""
     yield from _python()
     try:
         settings = load()
@@ -60,10 +46,12 @@ def examine(clock: Clock = SYSTEM) -> Iterator[Finding]:
         )
         return
     try:
-        for look in (_store, _journals, _watchdog, _channels, _clock):
+        for look in (_store, _journals, doctor_watch.watchdog, doctor_watch.host, _channels, _clock):
             yield from _guarded(look, settings, backend, clock)
     finally:
         backend.close()
+    if alert and settings.channels:
+        yield from _alerts(settings, clock)
 
 
 Look = Callable[[Settings, Backend, Clock], Iterator[Finding]]
@@ -102,14 +90,6 @@ def _home(home: str) -> Iterator[Finding]:
     else:
         yield Finding("ok", "home", f"{home} (mode {mode:o})")
     yield _file_system("HOLTER_HOME", home)
-    free = shutil.disk_usage(home).free
-    detail = f"{free / 2**30:.1f} GiB free"
-    if free < ROOM:
-        yield Finding(
-            "warn", "disk", detail, "make room: a full disk loses log lines; `holter prune` forgets old runs"
-        )
-    else:
-        yield Finding("ok", "disk", detail)
 
 
 def _file_system(what: str, path: str) -> Finding:
@@ -156,19 +136,6 @@ def _journals(settings: Settings, backend: Backend, clock: Clock) -> Iterator[Fi
         yield Finding("ok", "journals", f"{len(found.live)} of live processes, none waits")
 
 
-def _watchdog(settings: Settings, backend: Backend, clock: Clock) -> Iterator[Finding]:
-    warning = pulse.warning(backend, clock.wall())
-    if warning is not None:
-        yield Finding(
-            "warn", "watchdog", warning.partition(": ")[0], "start one: `holter watch` (or --once from cron)"
-        )
-        return
-    last = pulse.latest(backend) or {}
-    yield Finding(
-        "ok", "watchdog", f"pid {last['pid']} on {last['host']}, {clock.wall() - last['at']:.0f} s ago"
-    )
-
-
 def _channels(settings: Settings, backend: Backend, clock: Clock) -> Iterator[Finding]:
     if not settings.channels:
         yield Finding(
@@ -191,6 +158,15 @@ def _channels(settings: Settings, backend: Backend, clock: Clock) -> Iterator[Fi
     for broken in outbox.broken_channels(backend):
         detail = f"{broken['channel']} fails since {broken['failing_since']}: {broken['last_error']}"
         yield Finding("fail", "channels", detail, f"holter alerts test {broken['channel']}")
+
+
+def _alerts(settings: Settings, clock: Clock) -> Iterator[Finding]:
+    for tried in trial(settings.channels, clock=clock):
+        if tried.error is None:
+            yield Finding("ok", "test alert", f"{tried.channel} took it")
+        else:
+            todo = tried.error.hint or "correct it in holter.yaml"
+            yield Finding("fail", "test alert", f"{tried.channel}: {tried.error.message}", todo)
 
 
 def _clock(settings: Settings, backend: Backend, clock: Clock) -> Iterator[Finding]:

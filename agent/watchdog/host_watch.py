@@ -5,6 +5,8 @@ The document (kind `host`, by host) is for whoever tells of a crash: `notes` say
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from ...backends.base import Backend
 from ...backends.clock import Clock
 from ...backends.records import Json
@@ -31,7 +33,7 @@ class HostWatch:
         earlier boot were found since this watchdog started."""
         now, me = self._clock.wall(), identity.host()
         reading = host_signals.read((self._home, *settings.paths), self._proc)
-        held = store.get(KIND, me)
+        held = store.get(KIND, key_of(me))
         before = held.value if held else {}
         kills = _kills(before, reading, now)
         board, scope = Board(store), f"host:{me}"
@@ -43,7 +45,7 @@ class HostWatch:
         notes = [each.text for each in signals]
         document = {**_figures(reading), **kills, "at": now, "host": me, "notes": notes}
         if _is_news(before, document):
-            store.put(KIND, me, document, held.version if held else 0)
+            store.put(KIND, key_of(me), document, held.version if held else 0)
         return changed
 
     def _restart(self, before: Incident | None, told: set[str], runs: int, now: float) -> list[Incident]:
@@ -60,6 +62,10 @@ class HostWatch:
             self._done_with = runs
             return []
         return [one]
+
+
+def key_of(host: str) -> str:
+    return quote(host, safe="")
 
 
 def _kills(before: Json, reading: Reading, now: float) -> Json:

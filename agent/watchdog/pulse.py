@@ -53,11 +53,16 @@ def latest(backend: Backend) -> dict[str, Any] | None:
     )
 
 
+def stale(pulse: dict[str, Any], now: float) -> bool:
+    """Whether the watchdog of this pulse does not watch any more."""
+    return bool(pulse["stopped"] or now - pulse["at"] > pulse["good_for"])
+
+
 def warning(backend: Backend, now: float) -> str | None:
     """The line for everybody who reads while nobody watches; None while somebody does."""
     pulse = latest(backend)
     if pulse is None:
         return "nobody watches, so nobody is alerted: start `holter watch`"
-    if pulse["stopped"] or now - pulse["at"] > pulse["good_for"]:
+    if stale(pulse, now):
         return f"nobody watches since {str(rfc3339(pulse['at']))[:19]}Z: start `holter watch`"
     return None

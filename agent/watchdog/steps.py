@@ -48,6 +48,11 @@ class Step:
             self.failures, self.last_error = 0, ""
             self._due = now + self.every
 
+    def hurry(self) -> None:
+        """Make it due in this pass, unless it is backed off."""
+        if not self.failures:
+            self._due = 0.0
+
 
 class Half:
     """`steps` on one handle of the store, which the first step that needs it opens. `settings` may be replaced."""

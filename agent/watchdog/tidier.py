@@ -8,7 +8,7 @@ from ...backends.clock import SYSTEM, Clock
 from ..settings import Settings
 from . import outbox
 from .steps import Half, Step
-from .tidy import forget
+from .tidy import forget, forget_documents
 
 EVERY = 3600.0
 
@@ -31,3 +31,4 @@ class Tidier(Half):
         if gone.runs or gone.logs:
             logger.info("forgot {} runs and {} log lines", gone.runs, gone.logs)
         outbox.tidy(store, self.clock)
+        forget_documents(store, self.settings, self.clock)

@@ -15,6 +15,7 @@ from ...backends.base import Backend
 from ...backends.clock import SYSTEM, Clock
 from ...backends.records import Pruned, Retention, RunQuery
 from ..settings import Settings
+from . import gaps, host_watch, incidents, pulse
 
 STEP = 500  # root runs that go at once because of the size
 DAY = 86400.0
@@ -43,6 +44,29 @@ def forget(
             break
         gone = Pruned(gone.runs + more.runs, gone.logs + more.logs)
     return gone
+
+
+def forget_documents(store: Backend, settings: Settings, clock: Clock = SYSTEM) -> int:
+    """Forget what the watchdog itself wrote down, once it is as old as runs that go; how many documents that were.
+
+    Those are pulses, gaps and figures of hosts, and incidents that are over and that nobody was there to tell. What
+    lasts on a host that no watchdog looked at for so long is over: nobody else could say so.
+    """
+    now = clock.wall()
+    old = now - settings.retention.days * DAY
+    silent = {held.value["host"] for _, held in store.list(pulse.KIND) if held.value["at"] < old}
+    board = incidents.Board(store)
+    for scope in board.scopes():
+        if {each.host for each in board.open(scope).values()} <= silent:
+            board.settle(scope, (), now)
+    moments = {pulse.KIND: "at", gaps.KIND: "until", host_watch.KIND: "at", incidents.KIND: "over_at"}
+    gone = [
+        (kind, key, held.version)
+        for kind, moment in moments.items()
+        for key, held in store.list(kind)
+        if held.value[moment] is not None and held.value[moment] < old
+    ]
+    return sum(store.delete(kind, key, version) for kind, key, version in gone)
 
 
 def size_of(store: Backend) -> int | None:

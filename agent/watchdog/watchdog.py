@@ -102,6 +102,7 @@ class Watchdog(Half):
             logger.error("cannot adopt {}", fault)
         if out.crashed:
             logger.warning("{} runs crashed", out.crashed)
+            self._host_step.hurry()  # what the host went through belongs to their alerts
         out.crashed += self.seen.crashed
         out.restarted += self.seen.restarted
         self.seen = out
