@@ -42,6 +42,9 @@ class Check:
     min_duration: Seconds | None = None
     stall_after: Seconds | None = None
     fresh_within: Seconds | None = None
+    needs: tuple[str, ...] | None = None
+    on_unmet: str | None = None
+    needs_wait: Seconds | None = None
 
 
 @frozen
@@ -73,6 +76,18 @@ class After:
 
 
 @frozen
+class Bound:
+    """How often at most: `count` times in any `seconds`."""
+
+    count: int = 3
+    seconds: float = 3600.0
+
+
+def _after(value: After | int | str) -> After:
+    return After.parse(value)
+
+
+@frozen
 class QuietHours:
     """When a rule keeps what it finds for later: daily from `start` to `end` ("HH:MM" in `timezone`; through midnight
     where `end` is not later), on the `days` ("mon" ... "sun") on which they begin; none named: on all."""
@@ -87,20 +102,35 @@ class QuietHours:
 class Rule:
     """When to speak: `on` events, about `jobs`, `tags` and `projects` (shell patterns; None: every root run), `to`
     channels, `after` so many bad endings, of crashes `after_crashed` and of misses `after_missed` in a row, `remind`
-    every so many seconds, tell when `recovered`, `fallback` channel, and what comes in `quiet_hours` when they end."""
+    every so many seconds, tell when `recovered`, `fallback` channel, and what comes in `quiet_hours` when they end.
+
+    It may also do something: `run` a command or `rerun` the job, at most `max` for each job, with a pause of
+    `back_off` seconds after one that doubles with each more in that time."""
 
     on: tuple[str, ...]
     to: tuple[str, ...] = ()
     jobs: tuple[str, ...] | None = None
     tags: tuple[str, ...] | None = None
     projects: tuple[str, ...] | None = None
-    after: After = field(default=After(), converter=After.parse)
-    after_crashed: After = field(default=After(), converter=After.parse)
+    after: After = field(default=After(), converter=_after)
+    after_crashed: After = field(default=After(), converter=_after)
     after_missed: int = 1
     remind: Seconds | None = None
     recovered: bool = True
     fallback: str | None = None
     quiet_hours: QuietHours | None = None
+    run: str | None = None
+    rerun: bool = False
+    max: Bound = Bound()
+    back_off: Seconds = Seconds(60.0)
+
+
+@frozen
+class RerunSettings:
+    """What of the environment a rerun gets: names as shell patterns. None: all of it from the command line, and from
+    the watchdog its own PATH, HOME, LANG and the like."""
+
+    env: tuple[str, ...] | None = None
 
 
 @frozen
@@ -167,3 +197,4 @@ class Settings:
     redact: tuple[str, ...] = ()
     watchdog: WatchdogSettings = WatchdogSettings()
     host: HostSettings = HostSettings()
+    rerun: RerunSettings = RerunSettings()

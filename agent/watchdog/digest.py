@@ -7,7 +7,7 @@ that spoke six times on a channel in an hour speaks there once in ten minutes. W
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from attrs import frozen
 
@@ -71,7 +71,7 @@ def plan(items: Sequence[Item], spoken: Sequence[Spoken], now: float, size: int)
     groups = _groups(fresh, lately, size)
     if len(groups) > max(1, ration):
         groups = [tuple(fresh[:AT_MOST])]
-    return out + _in_order(groups)
+    return out + _in_order(groups, fresh)
 
 
 def name_of(job: tuple[str, str | None]) -> str | None:
@@ -114,16 +114,19 @@ def _cause(doc: Json, loud: set[str], job: str | None) -> tuple[str, str] | None
     return ("job", job) if job in loud and job else None
 
 
-def _in_order(groups: list[Group]) -> list[Group]:
-    """The groups without those alerts whose job already speaks in another digest, or alone."""
-    first: dict[tuple[str, str | None], int] = {}
-    out = []
-    for number, group in enumerate(groups):
-        kind = number if len(group) > 1 else -1
-        mine = tuple(item for item in group if first.setdefault(item.job, kind) == kind)
-        if mine:
-            out.append(mine)
-    return out
+def _in_order(groups: list[Group], fresh: Sequence[Item]) -> list[Group]:
+    """The groups without those alerts that would overtake, or be overtaken by, an earlier one of their job."""
+    kinds = {item.key: n if len(group) > 1 else -1 for n, group in enumerate(groups) for item in group}
+    first: dict[tuple[str, str | None], int | None] = {}
+    kept = set()
+    for item in fresh:
+        kind = kinds.get(item.key)
+        if first.setdefault(item.job, kind) != kind:
+            first[item.job] = None  # and so is whatever comes after it
+        elif kind is not None:
+            kept.add(item.key)
+    left = (tuple(item for item in group if item.key in kept) for group in groups)
+    return [group for group in left if group]
 
 
 def worded(channel: str, dedupe_key: str, docs: Sequence[Json], at: float) -> Json:
@@ -205,5 +208,5 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _distinct(names: object) -> list[str]:
-    return list(dict.fromkeys(names))  # type: ignore[call-overload,no-any-return]
+def _distinct(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))
