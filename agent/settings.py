@@ -195,6 +195,9 @@ TEMPLATE = """\
 #     min_duration: 5s                   # shorter is suspicious
 #     stall_after: 10m                   # so long without progress is stalled
 #     fresh_within: 26h                  # the last good run may be so old
+#     needs: ["extract within 26h"]      # it must not start before these have completed
+#     on_unmet: refuse                   # or wait, or warn
+#     needs_wait: 1h                     # wait so long at most
 
 # channels:                              # where alerts can go
 #   ops: slack://tokenA/tokenB/tokenC    # any Apprise URL (pip install 'holter[alerts]')
@@ -214,6 +217,9 @@ TEMPLATE = """\
 #     remind: 4h                         # again, while it lasts
 #     recovered: true                    # and when it is over
 #     fallback: pager                    # where `to` cannot be reached
+#     rerun: true                        # and start the job again; or run: "systemctl restart x"
+#     max: 3 per 1h                      # so often at most, for each job
+#     back_off: 1m                       # and not sooner after the last one; doubles
 
 # retention: {days: 90, keep_failures: 365d, logs_days: 30, max_bytes: 2GB}
 # redact: ["*_token"]                    # more names whose values are never recorded
@@ -223,5 +229,6 @@ TEMPLATE = """\
 #   digest: 5                            # more alerts at once than this are one message
 #   ping: "https://example.org/ping/abc" # called after good passes: whoever misses it watches the watchdog
 #   ping_every: 30s
+# rerun: {env: [PATH, HOME, "LC_*"]}     # what of the environment a rerun gets
 # host: {disk_free: 1GB, memory_free: 3%, memory_pressure: 20, load: 4, paths: [/var], every: 10s}   # what is trouble
 """

@@ -12,8 +12,8 @@ from attrs import fields, has
 from cattrs.errors import ForbiddenExtraKeysError
 
 from ..backends.errors import HolterError, ScheduleError, SettingsError
-from ..backends.schedule import Schedule, parse_duration
-from .setting_types import EVENTS, After, Bytes, Channel, QuietHours, Room, Seconds, Settings
+from ..backends.schedule import Schedule, parse_duration, parse_need
+from .setting_types import EVENTS, After, Bound, Bytes, Channel, QuietHours, Room, Seconds, Settings
 
 SIZE_LIMIT = 2**20  # bytes of a settings file
 
@@ -100,7 +100,7 @@ def _long_forms(raw: dict[str, Any]) -> dict[str, Any]:
     out = dict(raw)
     if isinstance(raw.get("limits"), dict):
         out["limits"] = {k: {"slots": v} if isinstance(v, int) else v for k, v in raw["limits"].items()}
-    for name in ("limits", "checks", "channels", "retention", "watchdog", "host"):
+    for name in ("limits", "checks", "channels", "retention", "watchdog", "host", "rerun"):
         if name in out and out[name] is None:
             out[name] = {}
     for name in ("alerts", "redact"):
@@ -193,6 +193,13 @@ def parse_size(value: Any) -> int:
     return int(float(number) * factor)
 
 
+def _bound(value: Any, _: Any) -> Bound:
+    count, _, span = str(value).partition(" per ")
+    if not count.strip().isdecimal() or not 1 <= int(count) <= 1000:
+        raise SettingsError(f"is no bound: {value!r}", hint='write "3 per 1h"')
+    return Bound(int(count), parse_duration(span.strip()))
+
+
 def _room(value: Any, _: Any) -> Room:
     if isinstance(value, str) and value.strip().endswith("%"):
         number = value.strip().removesuffix("%").strip()
@@ -209,6 +216,7 @@ def _converter() -> cattrs.Converter:
     converter.register_structure_hook(Channel, _channel)
     converter.register_structure_hook(After, _after)
     converter.register_structure_hook(Room, _room)
+    converter.register_structure_hook(Bound, _bound)
     converter.register_structure_hook(QuietHours, _quiet_hours)
     converter.register_structure_hook_func(
         lambda kind: kind is Seconds, lambda value, _: Seconds(parse_duration(value))
@@ -247,6 +255,13 @@ def _cross_check(settings: Settings, path: str) -> None:
                     Schedule.parse(text, check.timezone)
             except ScheduleError as error:
                 raise wrong(f"checks.{name}.{key}", error.message, error.hint) from None
+        if check.on_unmet not in (None, "refuse", "wait", "warn"):
+            raise wrong(f"checks.{name}.on_unmet", repr(check.on_unmet), "refuse, wait or warn")
+        for need in check.needs or ():
+            try:
+                parse_need(need)
+            except ScheduleError as error:
+                raise wrong(f"checks.{name}.needs", error.message, error.hint) from None
     for number, rule in enumerate(settings.alerts):
         for event in rule.on:
             if event not in EVENTS:
@@ -255,6 +270,8 @@ def _cross_check(settings: Settings, path: str) -> None:
                     f"no event {event!r}",
                     _nearest(event, EVENTS) or f"known: {', '.join(EVENTS)}",
                 )
+        if rule.run is not None and rule.rerun:
+            raise wrong(f"alerts[{number}]", "both run and rerun", "make two rules of it")
         if rule.after_missed < 1:
             raise wrong(f"alerts[{number}].after_missed", str(rule.after_missed), "at least 1")
         for channel in (*rule.to, *([rule.fallback] if rule.fallback else [])):

@@ -9,6 +9,7 @@
     ├── UnknownLimit(LookupError)        a named limit does not exist where one is required
     ├── SlotTimeout(TimeoutError)        no slot became free in time
     ├── LimitBusy(RuntimeError)          `on_busy="fail"` and no slot was free
+    ├── NeedsUnmet(RuntimeError)         a job that this one needs has not completed in time
     ├── SlotReentry(RuntimeError)        the same run asks again for a limit that it holds
     ├── RunTimeout(TimeoutError)         a flow or task ran into its `timeout_seconds`
     │   └── LeaseLost                    a shared limit is no longer held, and its `on_lease_lost` is `cancel`
@@ -73,6 +74,12 @@ class SlotTimeout(HolterError, TimeoutError):
 
 class LimitBusy(HolterError, RuntimeError):
     """All slots are taken and the caller chose not to wait."""
+
+
+class NeedsUnmet(HolterError, RuntimeError):
+    """A job that this one needs has not completed in time; this one was SKIPPED."""
+
+    run_id: str = ""
 
 
 class SlotReentry(HolterError, RuntimeError):

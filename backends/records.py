@@ -25,6 +25,7 @@ class Run:
     are bounded, redacted previews. `error` has `type, message, traceback, fingerprint`; `reason` says in words
     why the state is what it is. `host` .. `cwd` come from the journal of the process that ran it; for a command,
     `code`, `argv` and `cwd` are the command's own.
+    `cause` says what started it, where Holter did: `rerun_of` (run id), `by` (user), `alert` (dedupe key).
     `check` holds the expectations that the decorator declared, `slots` what was held for how long (seconds),
     `log_lines` how many lines were recorded and `dropped` how many lines and bytes were left out.
     """
@@ -61,6 +62,7 @@ class Run:
     progress: Json | None = None
     artifacts: tuple[Json, ...] = ()
     check: Json | None = None
+    cause: Json | None = None
     slots: tuple[Json, ...] = ()
     log_lines: int = 0
     dropped: Json | None = None
@@ -106,6 +108,7 @@ class Run:
             progress=doc.get("progress"),
             artifacts=tuple(artifacts),
             check=doc.get("check"),
+            cause=doc.get("cause"),
             slots=tuple(doc.get("slots") or ()),
             log_lines=doc.get("log_lines", 0),
             dropped=doc.get("dropped"),
@@ -138,7 +141,7 @@ class Run:
 _RUN_KEYS = (
     "id kind name run_name project state conditions parent_id root_id attempt attempts parameters result tags "
     "error reason created_at started_at ended_at duration_seconds host pid user code argv cwd exit_code signal "
-    "usage progress artifacts slots log_lines dropped"
+    "usage progress artifacts cause slots log_lines dropped"
 ).split()
 
 

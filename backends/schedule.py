@@ -41,6 +41,14 @@ def parse_duration(value: Any) -> float:
     return float(seconds)
 
 
+def parse_need(text: str) -> tuple[str, float | None]:
+    """`job within 26h` as the job and the seconds; `job` alone (None): whenever it completed. Raises ScheduleError."""
+    name, mark, span = str(text).strip().partition(" within ")
+    if not name.strip():
+        raise ScheduleError(f"{text!r} names no job", hint='write "job within 26h" or just "job"')
+    return name.strip(), parse_duration(span.strip()) if mark else None
+
+
 def _sum_of_parts(text: str) -> float:
     rest, total = text.strip().lower(), 0.0
     if _is_number(rest):
