@@ -61,13 +61,21 @@ class Access:
 
 
 def _neighbour(request: Request) -> Token:
-    """Somebody on this host who needs no token: not one who comes through a proxy, nor a page in a browser whose name
-    was made to point here."""
+    """Somebody on this host who needs no token: not one who comes through a proxy, nor a page in a browser that is of
+    elsewhere, or whose name was made to point here."""
     if "x-forwarded-for" in request.headers or "forwarded" in request.headers:
         raise Refusal(401, "behind a proxy a token is needed", "`holter token new` makes one")
+    if request.method not in ("GET", "HEAD") and not _own_page(request):
+        raise Refusal(401, "a page of elsewhere asks in somebody's browser: a token is needed", _HINT)
     host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
     if not loopback(host):
         raise Refusal(
             401, f"without tokens this collector answers to localhost only, not to {host[:100]!r}", _HINT
         )
     return OPEN
+
+
+def _own_page(request: Request) -> bool:
+    """Whether no browser sent this, or a page that came from here: browsers send a POST for any page."""
+    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site", "none")
+    return site in ("none", "same-origin") and origin in (None, str(request.base_url).rstrip("/"))

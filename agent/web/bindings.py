@@ -26,8 +26,10 @@ class Projects:
 
         Not guaranteed: a run whose start has not arrived yet is nobody's, and takes what is said of it.
         """
-        if offset:
-            _require(self._of_journal(journal, store), project, f"journal {journal}")
+        if (
+            offset and (known := self._of_journal(journal, store)) is not None
+        ):  # else the store names the offset
+            _require(known, project, f"journal {journal}")
         mine: set[str] = set()
         for _, event in decode(data):
             if event is None:
@@ -36,6 +38,9 @@ class Projects:
                 _require(event.get("project") or "default", project, f"journal {journal}")
             elif event["event"] == "start":
                 _require(event.get("project") or project, project, "a run")
+            writer = event.get("journal")  # of a copied event; a run has the project of its journal
+            if isinstance(writer, str) and writer != journal:
+                _require(self._of_journal(writer, store), project, f"journal {writer[:100]}")
             run = event.get("run")
             if isinstance(run, str) and run not in mine:
                 mine.add(run)

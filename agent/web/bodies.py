@@ -19,7 +19,8 @@ async def read(request: Request, state: State, load: Load, limit: int) -> bytes:
     size = int(declared) if declared.isdigit() and len(declared) < 19 else 0
     if size > limit:
         raise too_large(limit)
-    state.admission.charge(request.client.host if request.client else "?", size, time.monotonic())
+    client = request.client.host if request.client else "?"
+    state.admission.charge(client, size, time.monotonic())
     parts: list[bytes] = []
     try:
         async with asyncio.timeout(state.options.slow_seconds):
@@ -28,6 +29,8 @@ async def read(request: Request, state: State, load: Load, limit: int) -> bytes:
                 parts.append(part)
                 if load.bytes > limit:
                     raise too_large(limit)
+                if not size and part:  # it did not say how much will come
+                    state.admission.charge(client, len(part), time.monotonic())
     except TimeoutError:
         seconds = state.options.slow_seconds
         raise Refusal(408, f"the body took longer than {seconds:g} s", "send smaller batches") from None

@@ -215,6 +215,19 @@ def test_a_client_that_sends_more_than_its_rate_is_sent_away(make: Callable[...,
     assert "Retry-After" in answers[-1].headers
 
 
+def test_the_rate_counts_bodies_that_do_not_say_their_size(make: Callable[..., Site]) -> None:
+    site = make(rate_limit=len(GOOD))
+    statuses = []
+    for n in range(6):
+        data = Tape(f"k{n}").ran(f"r{n}").data
+        chunked = f"{len(data):x}\r\n".encode() + data + b"\r\n0\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", site.port), 5) as client:
+            head = f"POST /v1/journals/k{n}?offset=0 HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+            client.sendall(head.encode() + chunked)
+            statuses.append(int(client.recv(65_536).split()[1]))
+    assert (statuses[0], statuses[-1]) == (200, 429)
+
+
 # --- tokens ----------------------------------------------------------------------------------------------------
 
 
@@ -222,6 +235,17 @@ def test_without_tokens_neighbours_are_trusted_but_no_proxy_and_no_other_name(si
     assert site.ask("GET", "/v1/runs").status == 200
     assert "proxy" in site.ask("GET", "/v1/runs", X_Forwarded_For="10.0.0.1").refused(401)
     assert "localhost" in site.ask("GET", "/v1/runs", Host="evil.example.org").refused(401)
+
+
+def test_a_page_of_elsewhere_in_a_neighbours_browser_is_not_trusted(site: Site) -> None:
+    """A browser sends a POST without asking first, and whoever wrote the page need not see the answer."""
+    assert site.post("j1", 0, Tape("j1").ran("r1").data).status == 200
+    forget = "/v1/prune?runs_before=9e9&failures_before=9e9&logs_before=9e9"
+    for origin in ("https://evil.example.org", f"http://127.0.0.1:{site.port + 1}", "null"):
+        assert "page" in site.ask("POST", forget, b"", Origin=origin).refused(401)
+    assert "page" in site.ask("POST", forget, b"", Sec_Fetch_Site="cross-site").refused(401)
+    assert site.runs() == ["r1"]
+    assert site.ask("GET", "/v1/runs", Origin=f"http://127.0.0.1:{site.port}").status == 200
 
 
 def test_a_collector_that_is_not_on_loopback_trusts_nobody(make: Callable[..., Site]) -> None:
@@ -273,6 +297,22 @@ def test_a_token_is_stored_as_a_hash_and_refused_once_it_is_revoked_even_if_it_w
     assert site.ask("GET", "/v1/runs").status == 401
     wrong = text[:-1] + ("0" if text[-1] != "0" else "1")
     assert "not known" in site.ask("GET", "/v1/runs", token=wrong).refused(401)
+
+
+def test_a_token_of_a_project_cannot_say_that_its_run_was_written_by_a_journal_of_another(site: Site) -> None:
+    Tape("z1", project="bank").start("b9").send(site.store)
+    token = site.token("ingest", project="shop")
+    for journal in ("z1", "z2"):  # one that is there, and one that may come
+        tape = Tape("a1", project="shop").say("start", run="r1", kind="flow", name="n", journal=journal)
+        assert "z" in site.post("a1", 0, tape.data, token).refused(403)
+    assert site.runs() == ["b9"]
+
+
+def test_a_journal_that_the_store_has_forgotten_begins_anew_also_with_a_token_of_its_project(
+    site: Site,
+) -> None:
+    token = site.token("ingest", project="shop")
+    assert site.post("j1", 100, Tape("j1").log("r1", "x").lines[-1], token).json["expected"] == 0
 
 
 def test_a_token_of_a_project_appends_to_it_and_sees_it_only(site: Site) -> None:
