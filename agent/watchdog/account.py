@@ -17,7 +17,7 @@ from . import gaps
 from .gaps import Gap
 from .incidents import Board, Incident, open_incidents
 
-EVERY = 2.0  # seconds between looks
+EVERY = 1.0  # seconds between looks
 DAY = 86400.0
 GRACE_BEATS = 3
 MANY = 1000  # runs that are counted one by one
@@ -87,12 +87,12 @@ def summary(store: Backend, gap: Gap, scope: str) -> str:
     troubled = store.runs(RunQuery(states=CONDITIONS, limit=MANY))
     other = [each for each in open_incidents(store) if not each.key.startswith(scope)]
     counts = (
-        (sum((run.ended_at or 0.0) >= gap.start for run in crashed), "runs crashed since"),
-        (len(troubled), "live runs are in trouble"),
-        (len(other), "other things are wrong"),
-        (_unknown(store, gap), "expected starts are unknown"),
+        (sum((run.ended_at or 0.0) >= gap.start for run in crashed), "run", "crashed since"),
+        (len(troubled), "live run", "in trouble"),
+        (len(other), "other incident", "open"),
+        (_unknown(store, gap), "expected start", "unknown"),
     )
-    found = [f"{count} {words}" for count, words in counts if count]
+    found = [f"{count} {noun}{'s' * (count > 1)} {rest}" for count, noun, rest in counts if count]
     start, end = (str(rfc3339(each))[:19] + "Z" for each in (gap.start, gap.end))
     return (
         f"nobody watched from {start} to {end} ({format_duration(round(gap.end - gap.start))}); "

@@ -7,7 +7,7 @@ from math import inf
 from ...backends.clock import SYSTEM, Clock
 from ..settings import Settings
 from . import gaps, notify
-from .account import grace
+from .account import EVERY, grace
 from .steps import Half, Step
 
 
@@ -39,8 +39,11 @@ class Herald(Half):
 
     def _waits(self) -> bool:
         """Asked from the start on until it was answered with no: later gaps are another matter."""
-        over = self.clock.monotonic() - self._began >= grace(self.settings)
-        self._patient = not over and gaps.ended_since(self._store(), self.clock.wall(), grace(self.settings))
+        patience = (
+            grace(self.settings) + 2 * EVERY
+        )  # by then the account of the gap is there, to be told with the rest
+        over = self.clock.monotonic() - self._began >= patience
+        self._patient = not over and gaps.ended_since(self._store(), self.clock.wall(), patience)
         return self._patient
 
     def _in_time(self) -> bool:
