@@ -8,12 +8,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from loguru import logger
 
 AGAIN_SECONDS = (
     1.0  # before a worker is replaced: one that cannot live must not be started a thousand times a second
 )
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 def run_workers(count: int, work: Callable[[], int]) -> int:
@@ -26,13 +28,23 @@ def run_workers(count: int, work: Callable[[], int]) -> int:
     def stop(number: int, frame: object) -> None:
         stopping.set()
         for pid in crew:
-            os.kill(pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):  # it was waited for a moment ago
+                os.kill(pid, signal.SIGTERM)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    def hire() -> None:
+        """With signals held back: a worker that nobody has on a list would never be told to stop."""
+        held = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+        try:
+            if not stopping.is_set():
+                crew.add(_fork(work, lifeline))
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+    for number in STOPPING:
         signal.signal(number, stop)
     began = time.monotonic()
     for _ in range(count):
-        crew.add(_fork(work, lifeline))
+        hire()
     code = 0
     while crew:
         pid, status = os.wait()
@@ -45,8 +57,7 @@ def run_workers(count: int, work: Callable[[], int]) -> int:
             continue
         logger.warning("worker {} ended (status {}): another takes its place", pid, status)
         time.sleep(AGAIN_SECONDS)
-        if not stopping.is_set():
-            crew.add(_fork(work, lifeline))
+        hire()
     return code
 
 
@@ -56,9 +67,10 @@ def _fork(work: Callable[[], int], lifeline: tuple[int, int]) -> int:
         return pid
     code = 1
     try:
-        signal.signal(
-            signal.SIGINT, signal.SIG_IGN
-        )  # of the terminal; the first process passes on what counts
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not to the others, in the first process's name
+        # of the terminal; the first process passes on what counts
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
         os.close(lifeline[1])
         threading.Thread(target=_await_end, args=(lifeline[0],), daemon=True).start()
         code = work()
