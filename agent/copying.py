@@ -40,27 +40,42 @@ def copy(source: Backend, target: Backend, progress: Progress, clock: Clock = SY
     _claim(target, [each for each in journals if each.closed_at is not None], whole=True)
     _claim(target, [each for each in journals if each.closed_at is None], whole=False)
     runs = 0
-    for done, root in enumerate(roots(source)):
-        runs += _copy_root(source, target, tape, root.id)
+    for done, root in enumerate(families(source)):
+        runs += _copy_root(source, target, tape, root)
         progress(done, 2 * half)
     tape.flush()
     runs += _catch_up(source, target, tape)
     _copy_alerting(source, target, tape, clock)
     tape.close()
     tallies = Tallies(source, target)
-    for done, root in enumerate(roots(source)):
-        tallies.compare(root.id)
+    for done, root in enumerate(families(source)):
+        tallies.compare(root)
         progress(half + done, 2 * half)
     progress(2 * half, 2 * half)
     return tallies.result(runs)
 
 
-def roots(store: Backend) -> Iterator[Run]:
-    """Every root run, newest first, a page at a time. Runs that begin meanwhile are not among them."""
+def families(store: Backend) -> Iterator[str]:
+    """The id of every root run, newest first, then those of which there are parts only: their own start is still on its
+    way, or was lost."""
+    known = set()
+    for root in _pages(store, roots=True):
+        known.add(root.id)
+        yield root.id
+    if sum(job.runs for job in store.summarize(RunQuery())) == len(known):
+        return
+    for part in _pages(store, roots=False):
+        if part.root_id not in known:
+            known.add(part.root_id)
+            yield part.root_id
+
+
+def _pages(store: Backend, *, roots: bool) -> Iterator[Run]:
+    """Every run, or every root run, newest first, a page at a time. Those that begin meanwhile are not among them."""
     until: float | None = None
     seen: set[str] = set()
     while True:
-        page = store.runs(RunQuery(roots=True, until=until, limit=PAGE + len(seen)))
+        page = store.runs(RunQuery(roots=roots, until=until, limit=PAGE + len(seen)))
         new = [run for run in page if run.id not in seen]
         if not new:
             return

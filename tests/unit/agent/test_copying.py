@@ -78,6 +78,22 @@ def test_everything_arrives_once_however_often_it_is_copied(
         assert seen(target) == seen(source)
 
 
+@pytest.mark.parametrize(("one", "other"), PAIRS, ids=str)
+def test_parts_of_a_run_whose_own_start_never_arrived_go_over_too(
+    at: Callable[[str], Place], one: str, other: str
+) -> None:
+    source, target = at(one).open(), at(other).open()
+    history(source)
+    lost = Tape("j8").start("r8.a", "fetch", "task").log("r8.a", "one").end("r8.a", "FAILED")
+    lost.start("r8.a.b", "part", "task").log("r8.a.b", "two").end("r8.a.b").say("close").send(source)
+    for runs in (5, 0):
+        done = copy(source, target, quiet)
+        assert (done.runs, done.ok, done.source) == (runs, True, done.target)
+        assert done.source.runs == 5
+        assert seen(target) == seen(source)
+        assert [line.text for line in target.logs(LogQuery("r8.a"))] == ["one", "two"]
+
+
 @pytest.mark.parametrize("other", ["memory", "sqlite", "file"])
 @settings(max_examples=15, deadline=None, suppress_health_check=[*HealthCheck])
 @given(data=st.data())
