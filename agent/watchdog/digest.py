@@ -24,7 +24,7 @@ AT_MOST = 10_000  # alerts in one digest
 _NAMED = 10  # jobs, hosts that a digest names
 _MEMBERS = 100  # alerts that its JSON lists
 _WORST = (
-    *("channel_broken", "host_restarted", "crashed", "lost", "missed", "failed", "timed_out"),
+    *("watch_gap", "channel_broken", "host_restarted", "crashed", "lost", "missed", "failed", "timed_out"),
     *("disk", "memory", "unfinished", "not_fresh", "overdue", "unresponsive", "stalled", "late"),
 )
 
@@ -69,7 +69,7 @@ def plan(items: Sequence[Item], spoken: Sequence[Spoken], now: float, size: int)
     if not fresh or (ration <= 0 and now - max(each.at for each in lately) < PAUSE):
         return out
     groups = _groups(fresh, lately, size)
-    if len(groups) > max(1, ration):
+    if len(groups) > max(1, ration) or any(item.doc["alert"]["event"] == "watch_gap" for item in fresh):
         groups = [tuple(fresh[:AT_MOST])]
     return out + _in_order(groups, fresh)
 

@@ -68,7 +68,9 @@ def collect(backend: Backend, clock: Clock, settings: Settings) -> bool:
             _take(desk, row)
     handled = {
         "seq": rows[-1].seq if rows else cursor.value["seq"],
-        "since": cursor.value["since"] if len(rows) == _BATCH else 0.0,  # from now on no host's clock hides news
+        "since": cursor.value["since"]
+        if len(rows) == _BATCH
+        else 0.0,  # from now on no host's clock hides news
     }
     if handled != cursor.value:  # losing this race is fine: the other watchdog put the same documents there
         backend.put(*CURSOR, handled, cursor.version)

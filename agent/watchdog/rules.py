@@ -27,7 +27,7 @@ FAILURES = (
 INCIDENTS = (  # what is told of besides runs, see `incidents`
     *("late", "missed", "unfinished", "short", "frequent", "not_fresh", "zone_mismatch"),
     *("slot_wait", "slot_hold", "disk", "memory", "load", "host_restarted", "watch_gap"),
-    *("channel_broken", "automation"),
+    *("channel_broken", "automation", "settings_refused"),
 )
 TROUBLE = (*(state.lower() for state in FAILURES), *CONDITIONS, *INCIDENTS)  # stays open until it is over
 FACTS = (

@@ -86,7 +86,8 @@ def _asking(
 def _end(desk: Desk, incident: Incident, over_at: float, lasting: list[Incident]) -> None:
     open_docs = desk.open_of(incident.project, incident.job)
     over = {key: doc for key, doc in open_docs.items() if doc["alert"]["dedupe_key"] == incident.key}
-    told = [doc for doc in desk.hush(over).values() if doc["recovered"]] if over else []
+    happened = incident.event in FACTS  # it does not end: what still waits is told as it was
+    told = [] if happened else [doc for doc in desk.hush(over).values() if doc["recovered"]]
     if told and not _worse(incident, lasting):
         reason = f"before: {incident.event}, {incident.reason}"
         facts = _facts(incident, RECOVERED, f"{incident.key}:{RECOVERED}", over_at, reason)
@@ -95,7 +96,7 @@ def _end(desk: Desk, incident: Incident, over_at: float, lasting: list[Incident]
                 doc["channel"], desk.seq, INCIDENT, over_at, doc["fallback"], quiet=doc["quiet"]
             )
             desk.post(None, evolve(facts, since=incident.since), order)
-    desk.close(over, over=True)
+    desk.close(over, over=not happened)
 
 
 def _worse(incident: Incident, lasting: list[Incident]) -> bool:

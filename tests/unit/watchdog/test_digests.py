@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -140,6 +141,7 @@ def test_a_restart_loop_is_a_few_alerts_and_then_a_counted_digest_now_and_then(
         clock.now += 10
     about = [alert for alert in receiver.taken if alert["job"] == "etl"]
     assert len(about) <= 12
+    assert sum(alert["event"] == "failed" for alert in about) == 6
     assert any(alert["event"] == "digest" and alert["count"] > 20 for alert in about)
     assert len(receiver.taken) <= 20
     assert sum(alert.get("count", 1) for alert in receiver.taken) > 250  # what else there is still waits
@@ -223,6 +225,51 @@ def test_nothing_overtakes_a_digest_that_its_channel_did_not_take(
         clock.now += 60
         watch(store, clock, settings)
     assert receiver.keys == ["digest:ops:storm0:failed", "late:recovered"]
+
+
+def test_a_digest_overtakes_no_alert_that_is_still_on_its_way(
+    store: Backend, clock: Any, scribe: Any, receiver: Any
+) -> None:
+    settings = config(receiver)
+    receiver.answers = [500] * 3
+    scribe.ran("first", name="job3")
+    watch(store, clock, settings)
+    storm(store, clock, 8)
+    for _ in range(10):
+        clock.now += 60
+        watch(store, clock, settings)
+    assert receiver.keys.index("first:failed") < receiver.keys.index("storm3:failed")
+    assert set(told_of(store, receiver).values()) == {1}
+
+
+def test_two_watchdogs_that_make_the_same_digest_lose_and_repeat_nothing(
+    open_store: Callable[[], Backend], clock: Any, receiver: Any
+) -> None:
+    """One is slow: when it marks the members, the other has told one of them alone, and the rest in a digest."""
+    store, settings = open_store(), config(receiver)
+    storm(store, clock, 8)
+    slow = Interrupted(open_store(), lambda: watch(store, clock, settings))
+    watch(slow, clock, settings)
+    clock.now += 400
+    watch(store, clock, settings)
+    assert set(told_of(store, receiver)) == {f"storm{number}:failed" for number in range(8)}
+    assert set(told_of(store, receiver).values()) == {1}
+    assert max(Counter(receiver.keys).values()) == 1
+
+
+class Interrupted:
+    """A handle whose owner is overtaken just before it begins to put a digest together."""
+
+    def __init__(self, backend: Backend, meanwhile: Callable[[], None]) -> None:
+        self._backend, self._meanwhile = backend, meanwhile
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def put(self, kind: str, key: str, value: Any, version: int) -> Any:
+        if value.get("state") == "gathering":
+            self._meanwhile()
+        return self._backend.put(kind, key, value, version)
 
 
 # --- deaths ---

@@ -192,6 +192,44 @@ def test_a_crash_says_what_its_host_said_meanwhile(
     assert "1% left" not in receiver.taken[1]["body"]  # that was before its time
 
 
+def test_what_a_host_restarted_with_is_told_with_it_and_not_said_to_be_over(
+    store: Backend, clock: Any, scribe: Any, receiver: Any
+) -> None:
+    restart = Incident("host_restarted", "host:web-1:host_restarted:9", "1 run is gone", 9.0, host="web-1")
+    config = settings(receiver, digest=5)
+    scribe.start("r1")
+    scribe.say("judge", run="r1", state="CRASHED", by="proof", reason="host restarted")
+    found(store, clock, "host:web-1", restart)
+    while notify.collect(store, clock, config):
+        pass
+    found(store, clock, "host:web-1")  # told, as detection sees it
+    for _ in range(2):
+        watch(store, clock, config)
+    (alert,) = receiver.taken
+    assert alert["title"] == "web-1 was restarted: 1 was restarted, 1 crashed"
+    assert "over" not in alert["body"].lower()
+
+
+def test_after_a_gap_one_message_names_it_and_what_is_unresolved(
+    store: Backend, clock: Any, scribe: Any, receiver: Any
+) -> None:
+    scribe.ran("r1")
+    found(store, clock, "job:default/etl", LATE)
+    gap = Incident(
+        "watch_gap", "watchdog:web-1:watch_gap:9", "nobody watched for 3 h", clock.now, host="web-1"
+    )
+    found(store, clock, "watchdog:web-1", gap)
+    config = settings(receiver, digest=5)
+    for _ in range(3):
+        watch(store, clock, config)
+    (alert,) = receiver.taken
+    assert alert["body"].split("\n")[2:4] == [
+        "1 was not watched for a while: web-1",
+        "  nobody watched for 3 h",
+    ]
+    assert "1 failed: etl" in alert["body"]
+
+
 # --- snoozes ---
 
 
@@ -387,8 +425,9 @@ def test_a_channel_that_keeps_failing_is_alarmed_through_another_one_and_never_t
     config = settings(receiver, Rule(on=("failed",), to=("ops",)), other=other)
     receiver.answers = [500] * 10_000
     scribe.ran("r1")
-    for _ in range(30):
+    for number in range(30):
         watch(store, clock, config)
+        assert len(other.taken) == (number >= 15)
         clock.now += 60
     assert [each["event"] for each in other.taken] == ["channel_broken"]
     assert not any("channel_broken" in each["body"].decode() for each in receiver.requests)
