@@ -11,13 +11,14 @@ if TYPE_CHECKING:
     from .agent.context import artifact, current_run, progress, tags
     from .agent.flows import flow, task
     from .agent.knobs import configure
-    from .backends.errors import HolterError, LimitBusy, RunTimeout, SlotTimeout, UnknownLimit
+    from .backends.errors import HolterError, LimitBusy, NeedsUnmet, RunTimeout, SlotTimeout, UnknownLimit
 
 __version__ = "0.1.0"
 
 __all__ = [
     "HolterError",
     "LimitBusy",
+    "NeedsUnmet",
     "RunTimeout",
     "SlotTimeout",
     "UnknownLimit",
@@ -38,7 +39,14 @@ _HOMES = {
     "agent.context": ("artifact", "current_run", "progress", "tags"),
     "agent.flows": ("flow", "task"),
     "agent.knobs": ("configure",),
-    "backends.errors": ("HolterError", "LimitBusy", "RunTimeout", "SlotTimeout", "UnknownLimit"),
+    "backends.errors": (
+        "HolterError",
+        "LimitBusy",
+        "NeedsUnmet",
+        "RunTimeout",
+        "SlotTimeout",
+        "UnknownLimit",
+    ),
 }
 
 

@@ -118,6 +118,11 @@ def init() -> None:
     default="wait",
     help="What to do while no slot is free.",
 )
+@click.option(
+    "--needs", multiple=True, metavar="'JOB within 26h'", help="Only if this job completed; may be given again."
+)
+@click.option("--on-unmet", type=AnyCase("refuse", "wait", "warn"), help="What to do if it did not [refuse].")
+@click.option("--needs-wait", type=DURATION, metavar="1h", help="Wait so long at most for what it needs.")
 @click.option("--tag", "tags", multiple=True, help="Tag the run; may be given again.")
 @click.option("--env-file", metavar="FILE", help="Lines of KEY=VALUE for the command's environment.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD [ARG]...")

@@ -19,7 +19,7 @@ from json import dumps
 from signal import SIGTERM
 
 from ..backends.clock import SYSTEM
-from ..backends.errors import HolterError, SettingsError, SlotTimeout, UnknownLimit
+from ..backends.errors import HolterError, NeedsUnmet, ScheduleError, SettingsError, SlotTimeout, UnknownLimit
 from . import identity, recorder, secrets
 from .active import ActiveRun
 from .children import Child
@@ -65,6 +65,9 @@ def run_command(
     on_busy: str = "wait",
     tags: Sequence[str] = (),
     env_file: str | None = None,
+    needs: Sequence[str] = (),
+    on_unmet: str | None = None,
+    needs_wait: float | None = None,
 ) -> int:
     """Run `argv` as a run of kind `command`; return the exit code for this process to end with.
 
@@ -72,6 +75,7 @@ def run_command(
     that `retry_on` (see `parse_retry_on`) names, each after `retry_delay` seconds; each attempt may take `timeout`
     seconds. `limit` (see `parse_limit`) is held for the whole run; while it is taken, `on_busy` says "wait" (PENDING),
     "skip" (SKIPPED, exit code 0) or "fail" (exit code 125). `env_file` names a file of variables for the command only.
+    `needs`, `on_unmet` and `needs_wait` as of `flow`, over those of the job's check; refused: SKIPPED, code 125.
 
     stdout is recorded line by line with level INFO, stderr with WARNING. This is the last thing that a process does,
     in its main thread: signal handlers are installed, and stay. Raises SettingsError and UnknownLimit for a `limit`
@@ -80,11 +84,19 @@ def run_command(
     _fill_standard_streams()
     relay = Relay()
     extra, refused = _read_env_file(env_file)
-    run = _start(argv, name, tuple(tags), limit is not None) or ActiveRun("command", name or "command", None)
+    given = {"needs": needs, "on_unmet": on_unmet, "wait": needs_wait}
+    asked = {
+        **knobs().needs.get(name or job_name(argv), {}),
+        **{key: each for key, each in given.items() if each},
+    }
+    pending = limit is not None or "needs" in asked
+    run = _start(argv, name, tuple(tags), pending) or ActiveRun("command", name or "command", None)
     mark = recorder._current.set(run)
     try:
         if refused is not None:
             raise refused
+        if "needs" in asked:
+            relay.interruptible(partial(_meet, asked, run))
         with ExitStack() as slots:
             if limit is not None and not relay.interruptible(partial(_take_slot, slots, limit, on_busy)):
                 return _skip(run, limit)
@@ -93,12 +105,14 @@ def run_command(
             return _Attempts(argv, environ, run, relay, timeout).drive(
                 RetryPolicy(retries, retry_delay), retry_on
             )
+    except NeedsUnmet as error:
+        return _fail(run, OURS, error.message, "SKIPPED")
     except CannotStart as error:
         return _fail(run, error.code, str(error))
     except Told as told:
         ending = judge(-told.number, told=told.number)
         return _end(run, ending, None)
-    except (UnknownLimit, SettingsError) as error:
+    except (UnknownLimit, SettingsError, ScheduleError) as error:
         run.end("FAILED", reason=str(error))
         raise
     finally:
@@ -266,6 +280,13 @@ def _code_of(argv: list[str]) -> dict[str, Any]:
     return identity.code_of(next(files, None)) or {"file": None, "git_commit": None}
 
 
+def _meet(asked: dict[str, Any], run: ActiveRun) -> None:
+    from .needs import Needs, meet
+
+    for pause in meet(Needs(**asked), run):
+        SYSTEM.sleep(pause)
+
+
 def _take_slot(slots: ExitStack, limit: str, on_busy: str) -> bool:
     """Enter the limit, waiting only if `on_busy` says so; False where it says to skip. Raises CannotStart."""
     from .concurrency import concurrency
@@ -299,14 +320,14 @@ def _skip(run: ActiveRun, limit: str) -> int:
     return 0
 
 
-def _fail(run: ActiveRun, code: int, reason: str) -> int:
+def _fail(run: ActiveRun, code: int, reason: str, state: str = "FAILED") -> int:
     """Our own failure: say it, record it, exit with its code."""
     if sys.stderr is not None:
         try:
             sys.stderr.write(f"holter: {reason}\n")
         except (OSError, ValueError):  # closed: the record still has it
             pass
-    run.end("FAILED", reason=reason, exit_code=code)
+    run.end(state, reason=reason, exit_code=code)
     return code
 
 

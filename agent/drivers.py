@@ -19,7 +19,7 @@ from .timeouts import Deadline
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
     from typing import Any
 
     from .engine import Args, Kwargs
@@ -33,7 +33,8 @@ def drive_plain(spec: Spec) -> Callable[..., Any]:
         try:  # round all of it: a Ctrl-C or an alarm that meets us must not leave the run open
             run = begin(spec, args, kwargs, outer)
             recorder._current.set(run)
-            result = fn(*args, **kwargs) if simple else _attempts(spec, run, args, kwargs)
+            easy = simple and spec.needs is None
+            result = fn(*args, **kwargs) if easy else _attempts(spec, run, args, kwargs)
             run.end("COMPLETED", result)
         except BaseException as error:
             if run is not None:
@@ -53,6 +54,9 @@ def drive_plain(spec: Spec) -> Callable[..., Any]:
 def _attempts(spec: Spec, run: ActiveRun, args: Args, kwargs: Kwargs) -> Any:
     with ExitStack() as stack:
         listen(run, stack)
+        if spec.needs is not None:
+            for pause in _meet(spec, run):
+                time.sleep(pause)
         if spec.limit is not None:
             stack.enter_context(_slot(spec))
         running(spec, run)
@@ -65,6 +69,13 @@ def _attempts(spec: Spec, run: ActiveRun, args: Args, kwargs: Kwargs) -> Any:
                     raise
             time.sleep(delay)
             run.try_again(run.attempt + 1)
+
+
+def _meet(spec: Spec, run: ActiveRun) -> Iterator[float]:
+    from .needs import meet
+
+    assert spec.needs is not None
+    return meet(spec.needs, run)
 
 
 def _attempt(spec: Spec, run: ActiveRun, args: Args, kwargs: Kwargs) -> Any:
@@ -103,7 +114,8 @@ def drive_coroutine(spec: Spec) -> Callable[..., Coroutine[Any, Any, Any]]:
         try:
             run = begin(spec, args, kwargs, recorder._current.get())
             mark = recorder._current.set(run)
-            result = await (fn(*args, **kwargs) if simple else _async_attempts(spec, run, args, kwargs))
+            easy = simple and spec.needs is None
+            result = await (fn(*args, **kwargs) if easy else _async_attempts(spec, run, args, kwargs))
             run.end("COMPLETED", result)
         except BaseException as error:
             if run is not None:
@@ -125,6 +137,9 @@ async def _async_attempts(spec: Spec, run: ActiveRun, args: Args, kwargs: Kwargs
 
     async with AsyncExitStack() as stack:
         listen(run, stack)
+        if spec.needs is not None:
+            for pause in _meet(spec, run):
+                await asyncio.sleep(pause)
         if spec.limit is not None:
             await _async_slot(spec, stack)
         running(spec, run)

@@ -4,7 +4,7 @@ that the drivers obey. Result, exception object and traceback stay the user's ow
 
 from __future__ import annotations
 
-from ..backends.errors import LimitBusy, RunTimeout
+from ..backends.errors import LimitBusy, NeedsUnmet, RunTimeout
 from . import recorder
 from .active import ActiveRun
 from .capture import prints
@@ -50,13 +50,15 @@ def _start(spec: Spec, run: ActiveRun, args: Args, kwargs: Kwargs) -> None:
     parameters = spec.parameters(
         args, kwargs
     )  # first: from here on it is known which of the values are secret
-    extras = "" if spec.plain and not _tags.get() else _extras(spec, run, args, kwargs)
+    if not spec.settled:
+        spec.settle()
+    extras = "" if spec.plain and spec.needs is None and not _tags.get() else _extras(spec, run, args, kwargs)
     record_start(run, spec.head, parameters, extras)
 
 
 def _extras(spec: Spec, run: ActiveRun, args: Args, kwargs: Kwargs) -> str:
     name = None if spec.run_name is None else _run_name(spec, args, kwargs)
-    return extras_of(run, spec.tags, name, pending=spec.limit is not None)
+    return extras_of(run, spec.tags, name, pending=spec.limit is not None or spec.needs is not None)
 
 
 @harmless
@@ -122,6 +124,8 @@ def end_badly(spec: Spec, run: ActiveRun, error: BaseException) -> None:
     """Record the ending that an exception means."""
     if isinstance(error, Skipped):
         return run.end("SKIPPED", reason=str(error))
+    if isinstance(error, NeedsUnmet) and error.run_id == run.id:
+        return run.end("SKIPPED", reason=error.message)
     _end(run, error)
     run.end(
         "FAILED", reason=type(error).__name__

@@ -78,6 +78,9 @@ def flow(fn: Any = None, /, **options: Any) -> Any:
       alerts do that.
     * `limit`: hold a slot of this limit during the call; `on_busy`: `wait` (default), `skip` (the call returns None,
       state SKIPPED) or `fail` (raises LimitBusy).
+    * `needs`: jobs that must have completed before this one starts, as "extract within 26h" or "extract" (a text or a
+      list); `on_unmet`: `refuse` (default: raises NeedsUnmet, state SKIPPED), `wait` for `needs_wait` at most (default
+      1h), or `warn`. Where the store cannot be asked within 2 s, it runs with a warning.
     * Expectations for the watchdog: `schedule` (cron text or "every 15m"), `timezone`, `grace`, `max_duration`,
       `min_duration`, `stall_after` (durations: seconds or text like "15m").
 

@@ -25,10 +25,11 @@ class Knobs:
 
     `home` (absolute folder), `project`, `backend` (URL), `heartbeat` (seconds between beats, default 5),
     `redact` (extra name patterns), `limits` (name to `{"slots": n, "scope": "host" | "shared"}`),
+    `needs` (job to `needs`, `on_unmet` and `wait` of its check),
     `config` (path of the YAML file that was read, or None).
     """
 
-    __slots__ = ("backend", "config", "heartbeat", "home", "limits", "project", "redact")
+    __slots__ = ("backend", "config", "heartbeat", "home", "limits", "needs", "project", "redact")
 
     def __init__(self, home: str, config: str | None, view: dict[str, Any]) -> None:
         self.home = home
@@ -41,6 +42,7 @@ class Knobs:
             name: limit if isinstance(limit, dict) else {"slots": int(limit), "scope": "host"}
             for name, limit in (view.get("limits") or {}).items()
         }
+        self.needs: dict[str, dict[str, Any]] = view.get("needs") or {}
 
 
 def configure(**settings: Any) -> None:
@@ -52,8 +54,8 @@ def configure(**settings: Any) -> None:
     """
     global _resolved
     for name in settings:
-        if name not in Knobs.__slots__ or name == "config":
-            allowed = ", ".join(sorted(set(Knobs.__slots__) - {"config"}))
+        if name not in Knobs.__slots__ or name in ("config", "needs"):
+            allowed = ", ".join(sorted(set(Knobs.__slots__) - {"config", "needs"}))
             raise TypeError(f"configure() has no setting {name!r} (it takes {allowed})")
     _configured.update(settings)
     _resolved = None

@@ -120,13 +120,24 @@ def expand(text: str, environ: Mapping[str, str] = os.environ) -> str:
 def job_view(settings: Settings) -> dict[str, Any]:
     """The few settings that a job needs, as plain JSON."""
     limits = {name: _limit_view(limit) for name, limit in settings.limits.items()}
+    needs = {job: said for job, check in settings.checks.items() if (said := _needs_view(check))}
     return {
         "project": settings.project,
         "backend": settings.backend,
         "heartbeat": settings.heartbeat,
         "redact": list(settings.redact),
         "limits": limits,
+        "needs": needs,
     }
+
+
+def _needs_view(check: Check) -> dict[str, Any]:
+    said = {
+        "needs": check.needs and list(check.needs),
+        "on_unmet": check.on_unmet,
+        "wait": check.needs_wait,
+    }
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _limit_view(limit: Limit) -> dict[str, Any]:

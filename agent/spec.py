@@ -6,7 +6,7 @@ Whatever cannot work is refused here, with the line of the decorator in the trac
 from __future__ import annotations
 
 from . import secrets
-from .knobs import knobs
+from .knobs import complain, knobs
 from .recorder import head_of
 from .redact import pair, preview
 from .retries import RetryPolicy
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any, TypedDict
 
     from .active import ActiveRun
+    from .needs import Needs
     from .retries import Delays
 
     Hook = Callable[[ActiveRun], object]
@@ -50,6 +51,9 @@ if TYPE_CHECKING:
         stall_after: str | float | None
         limit: str | None
         on_busy: str
+        needs: str | Sequence[str] | None
+        on_unmet: str
+        needs_wait: str | float | None
 
 
 _COROUTINE, _GENERATOR, _ASYNC_GENERATOR, _STARRED = (
@@ -63,7 +67,8 @@ _HOOKS = ("on_running", "on_completion", "on_failure", "on_cancellation")
 _DURATIONS = ("grace", "max_duration", "min_duration", "stall_after")
 _KNOWN = frozenset(
     "name description version tags retries retry_delay_seconds retry_jitter_factor retry_condition_fn timeout_seconds "
-    "log_prints log_records flow_run_name task_run_name schedule timezone limit on_busy".split()
+    "log_prints log_records flow_run_name task_run_name schedule timezone limit on_busy "
+    "needs on_unmet needs_wait".split()
 ).union(_HOOKS, _DURATIONS)
 
 
@@ -82,10 +87,12 @@ class Spec:
         "log_records",
         "name",
         "names",
+        "needs",
         "on_busy",
         "options",
         "policy",
         "run_name",
+        "settled",
         "shape",
         "plain",
         "simple",
@@ -120,6 +127,8 @@ class Spec:
         self.limit = options.get("limit")
         self.on_busy = options.get("on_busy", "wait")
         self.shape = _shape(inner)
+        self.needs = _needs(options)
+        self.settled = kind == "task"  # else the settings may name needs of the job: the first call asks them
         self._refuse_what_cannot_work()
         self.head = head_of(kind, self.name) + self._facts()
         self.names, self._defaults, self._rest = _parameters(fn)
@@ -138,15 +147,24 @@ class Spec:
     def _refuse_what_cannot_work(self) -> None:
         if self.on_busy not in ("wait", "skip", "fail"):
             raise ValueError(f'on_busy is "wait", "skip" or "fail", not {self.on_busy!r}')
-        if "generator" in self.shape and (self.policy.retries or self.timeout or self.limit):
+        if "generator" in self.shape and (self.policy.retries or self.timeout or self.limit or self.needs):
             raise ValueError(
-                f"{self.name} is a generator: what it yielded cannot be taken back, so retries, timeout_seconds and "
-                "limit do not work on it (put the work into a task that it calls)"
+                f"{self.name} is a generator: what it yielded cannot be taken back, so retries, timeout_seconds, "
+                "limit and needs do not work on it (put the work into a task that it calls)"
             )
         for hooks in self.hooks.values():
             for hook in hooks:
                 if not callable(hook) or _shape(innermost(hook)) != "plain":
                     raise TypeError(f"a hook is a plain function that takes the run, not {hook!r}")
+
+    def settle(self) -> None:
+        """At the first call: needs that the settings name for the job win over the decorator's."""
+        self.settled = True
+        configured = knobs().needs.get(self.name)
+        if configured and "generator" in self.shape:
+            complain(f"{self.name} is a generator: the needs of its check do not work on it")
+        elif configured:
+            self.needs = _needs(self.options, configured)
 
     def _facts(self) -> str:
         out = ""
@@ -163,6 +181,8 @@ class Spec:
         check: dict[str, Any] = {
             key: given[key] for key in ("schedule", "timezone", "timeout_seconds") if key in given
         }
+        if self.needs is not None:
+            check.update((key, given[key]) for key in ("needs", "on_unmet") if key in given)
         durations = [key for key in _DURATIONS if key in given]
         if durations or "schedule" in given:
             from ..backends.schedule import check_syntax, parse_duration
@@ -271,6 +291,20 @@ def _parameters(fn: Any) -> tuple[tuple[str, ...], dict[str, Any], str]:
     values |= dict(zip(names, args)) | keywords
     rest = code.co_varnames[code.co_argcount + code.co_kwonlyargcount] if code.co_flags & _STARRED else "args"
     return names[len(args) :], values, rest
+
+
+def _needs(options: Options, configured: dict[str, Any] | None = None) -> Needs | None:
+    given = {
+        "needs": options.get("needs"),
+        "on_unmet": options.get("on_unmet"),
+        "wait": options.get("needs_wait"),
+    }
+    given |= configured or {}
+    if not given["needs"]:
+        return None
+    from .needs import Needs
+
+    return Needs(**given)
 
 
 def _positive(value: float | None, name: str) -> float | None:

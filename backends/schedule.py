@@ -43,7 +43,7 @@ def parse_duration(value: Any) -> float:
 
 def parse_need(text: str) -> tuple[str, float | None]:
     """`job within 26h` as the job and the seconds; `job` alone (None): whenever it completed. Raises ScheduleError."""
-    name, mark, span = str(text).strip().partition(" within ")
+    name, mark, span = str(text).partition(" within ")
     if not name.strip():
         raise ScheduleError(f"{text!r} names no job", hint='write "job within 26h" or just "job"')
     return name.strip(), parse_duration(span.strip()) if mark else None
@@ -91,6 +91,35 @@ def format_duration(seconds: float) -> str:
     return f"{whole}s"
 
 
+def parse_rate(value: Any) -> tuple[int, float]:
+    """How many in how many seconds, from a text like `3 per 1h`. Raises ScheduleError for anything else."""
+    count, per, span = value.partition(" per ") if isinstance(value, str) else ("", "", "")
+    if not per or not count.strip().isdecimal() or not 1 <= int(count) <= 10_000 or not parse_duration(span) > 0:
+        raise ScheduleError(f"{_shown(value)} is no rate", hint='write "3 per 1h", at most 10000')
+    return int(count), parse_duration(span)
+
+
+def clock_time(value: Any) -> tuple[int, int] | None:
+    """Hour and minute of a text like `06:00`; None for any other."""
+    hour, colon, minute = value.partition(":") if isinstance(value, str) else ("", "", "")
+    if not colon or len(minute) != 2 or not (hour + minute).isdecimal() or int(hour) > 23 or int(minute) > 59:
+        return None
+    return int(hour), int(minute)
+
+
+def parse_deadline(value: Any) -> str:
+    """`finish_by` as text: a clock time (`06:00`), or a duration after the expected time. Raises ScheduleError."""
+    if clock_time(value) is not None:
+        return str(value)
+    try:
+        parse_duration(value)
+    except ScheduleError:
+        raise ScheduleError(
+            f"{_shown(value)} is no deadline", hint='write a clock time "06:00" or a duration like 3h'
+        ) from None
+    return str(value)
+
+
 def check_syntax(text: str) -> None:
     """Refuse what can be no schedule, without loading a cron library (a decorator calls this inside the job)."""
     words = text.split() if isinstance(text, str) else []
@@ -128,11 +157,11 @@ class Schedule:
         _iterate(cron, 0.0, zone)
         return cls(text, timezone, cron, 0.0, zone)
 
-    def expected_between(self, since: float, until: float) -> list[float]:
-        """The expected moments t with since < t <= until, in order; at most 100,000 of them."""
+    def expected_between(self, since: float, until: float, at_most: int = _AT_MOST) -> list[float]:
+        """The expected moments t with since < t <= until, in order; `at_most` so many of them."""
         found: list[float] = []
         for moment in self._after(since):
-            if moment > until or len(found) >= _AT_MOST:
+            if moment > until or len(found) >= at_most:
                 break
             found.append(moment)
         return found
@@ -152,6 +181,13 @@ class Schedule:
             return None
         # Backwards, cronsim passes over what falls into the second half of an hour that comes twice.
         return (self.expected_between(before, at) or [before])[-1]
+
+    def utc_offset(self, at: float) -> float:
+        """Seconds by which the schedule's zone is ahead of UTC at a moment."""
+        from datetime import datetime
+
+        offset = datetime.fromtimestamp(at, self._zone).utcoffset()
+        return offset.total_seconds() if offset is not None else 0.0
 
     def _after(self, at: float) -> Iterator[float]:
         """All that is expected after `at`, in order; without end for an interval."""
