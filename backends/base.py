@@ -110,7 +110,8 @@ class Registry(Protocol):
         """Write `value` if the stored version is `expect_version` (0: it must not exist); return the new version.
 
         Returns None when somebody was faster: nothing was changed, read again and decide again. Atomic.
-        Versions of a key only grow, also over a delete where the store can tell (`memory`, `file` start again at 1).
+        Versions of a document only grow; one that is made again after a `delete` begins at 1. So who deletes documents
+        whose keys come again must look at the value too, or not rely on a version that was read long ago.
         """
         ...
 

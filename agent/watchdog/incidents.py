@@ -125,11 +125,13 @@ def news(store: Registry) -> list[News]:
 
 def handled(store: Registry, each: News) -> bool:
     """Alerting is done with it; one that is over is forgotten. False where it changed meanwhile: look again."""
-    if each.over_at is not None:
-        return store.delete(KIND, each.document, each.version)
     held = store.get(KIND, each.document)
     if held is None or held.version != each.version:
         return False
+    if (held.value["incident"], held.value["over_at"]) != (asdict(each.incident), each.over_at):
+        return False  # forgotten meanwhile and set in anew: versions began again
+    if each.over_at is not None:
+        return store.delete(KIND, each.document, each.version)
     return store.put(KIND, each.document, {**held.value, "told": True}, each.version) is not None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -57,6 +58,18 @@ def test_one_that_comes_back_before_its_end_was_told_just_goes_on(store: Any) ->
     Board(store).settle("job:etl", [], 102.0)
     Board(store).settle("job:etl", [LATE], 103.0)
     assert told(store) == []
+
+
+def test_what_was_heard_of_one_says_nothing_of_the_next_of_the_same_name_and_version(store: Any) -> None:
+    """A watchdog stood still between hearing and handling, while another told the end and it set in again."""
+    Board(store).settle("job:etl", [LATE], 101.0)
+    (begun,) = news(store)
+    assert told(store) == [("late", False)]
+    Board(store).settle("job:etl", [], 103.0)
+    assert told(store) == [("late", True)]
+    Board(store).settle("job:etl", [evolve(LATE, since=200.0)], 201.0)
+    assert not handled(store, begun)
+    assert told(store) == [("late", False)]
 
 
 def test_the_text_of_one_that_stays_is_kept_up_to_date_without_news(store: Any) -> None:
