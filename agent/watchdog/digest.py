@@ -146,7 +146,7 @@ def worded(channel: str, dedupe_key: str, docs: Sequence[Json], at: float) -> Js
         **common,
         "reason": _counts(alerts),
         "title": _title(alerts, jobs, hosts),
-        "body": _body(alerts, jobs, hosts, over, at),
+        "body": _body(alerts, hosts, over, at),
         "count": len(alerts),
         "members": members,
     }
@@ -177,17 +177,14 @@ def _counts(alerts: Sequence[Json]) -> str:
     return ", ".join(f"{count} {said(event)}" for event, count in counts.items())
 
 
-def _body(
-    alerts: Sequence[Json], jobs: Sequence[str], hosts: Sequence[str], over: Sequence[Json], at: float
-) -> str:
+def _body(alerts: Sequence[Json], hosts: Sequence[str], over: Sequence[Json], at: float) -> str:
     lines = [f"{len(alerts)} alerts until {rfc3339(at)}, the worst first:", ""]
     for event in _distinct(each["event"] for each in alerts):
         same = [each for each in alerts if each["event"] == event]
         who = _distinct(_who(each) for each in same)
         lines.append(f"{len(same)} {said(event)}: {_few(who)}")
         lines += [f"  {why}" for why in _distinct(_why(each) for each in same)[:3] if why]
-    lines += ["", f"Jobs ({len(jobs)}): {_few(jobs)}"] if len(jobs) > 1 else []
-    lines += [f"Hosts ({len(hosts)}): {_few(hosts)}"] if hosts else []
+    lines += ["", f"Hosts ({len(hosts)}): {_few(hosts)}"] if len(hosts) > 1 else []
     if over:
         lines.append(f"Over by now ({len(over)}): {_few(_distinct(_who(doc['alert']) for doc in over))}")
     return "\n".join([*lines, "", "See more: holter alerts, holter status"])
