@@ -94,7 +94,12 @@ def format_duration(seconds: float) -> str:
 def parse_rate(value: Any) -> tuple[int, float]:
     """How many in how many seconds, from a text like `3 per 1h`. Raises ScheduleError for anything else."""
     count, per, span = value.partition(" per ") if isinstance(value, str) else ("", "", "")
-    if not per or not count.strip().isdecimal() or not 1 <= int(count) <= 10_000 or not parse_duration(span) > 0:
+    if (
+        not per
+        or not count.strip().isdecimal()
+        or not 1 <= int(count) <= 10_000
+        or not parse_duration(span) > 0
+    ):
         raise ScheduleError(f"{_shown(value)} is no rate", hint='write "3 per 1h", at most 10000')
     return int(count), parse_duration(span)
 
