@@ -13,6 +13,7 @@ from .agent.terminal import reading, screen
 from .agent.terminal.alerting import alerts
 from .agent.terminal.copying import copy
 from .agent.terminal.options import DURATION, RUN_HELP, AnyCase, as_json, run_argument
+from .agent.terminal.rerunning import rerun
 from .agent.terminal.serving import serve, token
 from .backends.errors import HolterError
 from .backends.fold import ENDINGS
@@ -233,7 +234,7 @@ def completion(shell: str) -> None:
         click.echo(made(cli, {}, "holter", "_HOLTER_COMPLETE").source())
 
 
-for _verb in (*reading.VERBS, watch, alerts, mark, prune, serve, token, copy, doctor, completion):
+for _verb in (*reading.VERBS, watch, alerts, rerun, mark, prune, serve, token, copy, doctor, completion):
     cli.add_command(_verb)
 
 

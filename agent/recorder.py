@@ -49,12 +49,25 @@ def record_start(run: ActiveRun, head: str, parameters: str, extras: str) -> Non
         head = f'{head},"parent":"{run.parent_id}"'
     if parameters:
         head = f'{head},"parameters":{parameters}'
+    if process.cause and run.parent_id is None:
+        extras += _cause()
     process.runs[run.id] = run  # before the event is written: a rotation meanwhile carries it over
     if run.kind != "task" and not process.signals:
         from .signals import watch
 
         process.signals = watch()
     emit(f'{{"event":"start","run":"{run.id}","at":{time_ns() // 1000}e-6{head}{extras}')
+
+
+def _cause() -> str:
+    """What started this process, as a field of its root runs; "" for what is no object."""
+    from json import dumps, loads
+
+    try:
+        said = loads(process.cause[:4000])
+    except ValueError:
+        return ""
+    return f',"cause":{dumps(said)}' if isinstance(said, dict) else ""
 
 
 def extras_of(run: ActiveRun, tags: tuple[str, ...], run_name: str | None, pending: bool) -> str:

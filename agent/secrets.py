@@ -32,7 +32,7 @@ _SHORTEST = 6  # characters: blanking "1" wherever it appears would blank the re
 _REMEMBERED = 200  # values of parameters; the oldest make room
 _ITEMS, _DEPTH = 50, 4  # of a secret that is a list or dict: so far its values are remembered
 _NAMES = 10_000  # the keys of all dicts that are recorded come by here
-_WORD = 1000  # characters of one word of a command line
+WORD_LIMIT = 1000  # characters of one word of a command line
 _HARMLESS, _BLANKED, _KNOWN = range(
     3
 )  # what a name says of its value: the last is blanked wherever it appears
@@ -237,7 +237,7 @@ def command_line(argv: list[str]) -> list[str]:
     for _, name, value in _arguments(argv):
         if name and _secrecy(name) == _KNOWN:
             _remember(value.split(" ")[-1])
-    return [before + BLANK if name else clean(value)[:_WORD] for before, name, value in _arguments(argv)]
+    return [before + BLANK if name else clean(value)[:WORD_LIMIT] for before, name, value in _arguments(argv)]
 
 
 def _arguments(argv: Iterable[str]) -> Iterator[tuple[str, str, str]]:

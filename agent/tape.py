@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 VERSION = "0.1.0"
 PARENT = "HOLTER_PARENT"  # environment variable by which `holter run` links what it starts to itself
+CAUSE = "HOLTER_CAUSE"  # by which `holter rerun` and automations say why they started this process: JSON
+ARGV_LIMIT = 100  # words of a command line
 LINE_LIMIT = 64 * 1024  # bytes: only a larger write can be torn by a kill on a local file system
 LOCK_SECONDS = 0.5
 WAITING_LIMIT = 10_000  # state events held in memory while the disk is full
@@ -64,11 +66,23 @@ class _Process:
 
     `runs` are the open runs by id; `waiting` are state events that the disk refused and that go out with the next
     write; `lock` orders the threads that are not on the fast path; `outer` is the run of `holter run` that this process
-    belongs to, or ""; `prefix` goes into the ids that a forked child makes. `fd` is where an event goes at once: -1
-    while there is no journal yet, while something waits, or where recording is off.
+    belongs to, or ""; `cause` is what CAUSE says; `prefix` goes into the ids that a forked child makes. `fd` is where
+    an event goes at once: -1 while there is no journal yet, while something waits, or where recording is off.
     """
 
-    __slots__ = ("fd", "journal", "lock", "off", "outer", "prefix", "runs", "shipper", "signals", "waiting")
+    __slots__ = (
+        "cause",
+        "fd",
+        "journal",
+        "lock",
+        "off",
+        "outer",
+        "prefix",
+        "runs",
+        "shipper",
+        "signals",
+        "waiting",
+    )
 
     def __init__(self) -> None:
         self.forget()
@@ -81,6 +95,7 @@ class _Process:
         self.shipper: Shipper | None = None
         self.off = False
         self.outer = _outer_run()
+        self.cause = os.environ.get(CAUSE, "")
         self.prefix = prefix
         self.runs: dict[str, ActiveRun] = {}
         self.waiting: list[bytes] = []
@@ -204,7 +219,7 @@ def header(project: str, backend: str, heartbeat: float) -> dict[str, Any]:
     script = sys.argv[0] if sys.argv and os.path.isfile(sys.argv[0]) else None
     return {
         **identity.me(),
-        "argv": secrets.command_line(list(getattr(sys, "orig_argv", sys.argv)))[:100],
+        "argv": secrets.command_line(list(getattr(sys, "orig_argv", sys.argv)))[:ARGV_LIMIT],
         "cwd": cwd(),
         "code": identity.code_of(script),
         "project": project,

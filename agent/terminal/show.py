@@ -73,6 +73,7 @@ def _fact_pairs(run: Run, now: float) -> Iterator[tuple[str, str]]:
     yield "part of", line(run.parent_id or "")
     yield "what", f"{line(run.kind)} in project {line(run.project)}"
     yield "why", "" if run.error else line(run.reason or "")
+    yield "cause", _cause(run.cause)
     yield "exit", _exit(run)
     yield (
         "started",
@@ -90,6 +91,15 @@ def _fact_pairs(run: Run, now: float) -> Iterator[tuple[str, str]]:
     for slot in run.slots:
         yield "slot", _slot(slot)
     yield "left out", _dropped(run.dropped)
+
+
+def _cause(cause: Json | None) -> str:
+    if not cause:
+        return ""
+    what = f"rerun of {cause['rerun_of']}" if cause.get("rerun_of") else "started"
+    return line(
+        f"{what} by {cause.get('by') or '?'}" + (f", alert {cause['alert']}" if cause.get("alert") else "")
+    )
 
 
 def _exit(run: Run) -> str:
