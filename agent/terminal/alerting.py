@@ -13,40 +13,48 @@ _limit = click.option(
 _host = click.option("--host", metavar="NAME", help="Only on this host; a shell pattern.")
 
 
+_all = click.option("--all", "members", is_flag=True, help="Also those that were told in a digest.")
+
+
 @click.group(invoke_without_command=True)
 @_limit
+@_all
 @as_json
 @click.pass_context
-def alerts(ctx: click.Context, limit: int, as_json: bool) -> None:
+def alerts(ctx: click.Context, limit: int, members: bool, as_json: bool) -> None:
     """List alerts; test channels, snooze jobs, acknowledge trouble."""
     if ctx.invoked_subcommand is None:
-        _list(limit, as_json)
+        _list(limit, members, as_json)
 
 
 @alerts.command("list")
 @_limit
+@_all
 @as_json
-def list_(limit: int, as_json: bool) -> None:
-    """List alerts, newest first. What was told in a digest is there too, each by itself."""
-    _list(limit, as_json)
+def list_(limit: int, members: bool, as_json: bool) -> None:
+    """List alerts, newest first."""
+    _list(limit, members, as_json)
 
 
-def _list(limit: int, as_json: bool) -> None:
+def _list(limit: int, members: bool, as_json: bool) -> None:
     from ..watchdog.outbox import list_alerts, snoozes
     from .desk import reading
 
     with reading() as desk:
-        found, quiet = list_alerts(desk.backend), snoozes(desk.backend, desk.now)
+        every, quiet = list_alerts(desk.backend), snoozes(desk.backend, desk.now)
+    found = [each for each in every if members or each["state"] != "digest"]
     if as_json:
         return screen.as_json(found[:limit])
-    from .tables import alerts_table, snooze_text
+    from .tables import alerts_table, delivery_errors, snooze_text
 
     if found:
-        screen.show(alerts_table(found[:limit], desk.now))
-        if len(found) > limit:
-            screen.hint(f"{len(found) - limit} older alerts: --limit {len(found)} shows them.")
+        screen.show(alerts_table(found[:limit], desk.now), *delivery_errors(found[:limit]))
     else:
         screen.hint("No alert yet; `holter alerts test` tries the channels.")
+    if len(found) > limit:
+        screen.hint(f"{len(found) - limit} older ones: --limit {len(found)} shows them.")
+    if len(every) > len(found):
+        screen.hint(f"{len(every) - len(found)} more were told in digests: --all lists them.")
     screen.show(*(snooze_text(each) for each in quiet))
 
 

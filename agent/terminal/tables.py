@@ -153,9 +153,7 @@ def _count(state: str, count: int) -> Text:
 
 
 def alerts_table(alerts: Sequence[Json], now: float) -> Grid:
-    errors = any(alert.get("last_error") for alert in alerts)
-    columns = ["WHEN", "ABOUT", "EVENT", "CHANNEL", "STATE", "RUN", *(["ERROR"] if errors else [])]
-    table = Grid(*columns, elastic={"ERROR": 10, "ABOUT": 10, "CHANNEL": 5})
+    table = Grid("WHEN", "ABOUT", "EVENT", "CHANNEL", "STATE", "RUN", elastic={"ABOUT": 10, "CHANNEL": 5})
     for alert in alerts:
         table.add(
             Text(moment(unix(alert["created_at"]), now)),
@@ -164,9 +162,14 @@ def alerts_table(alerts: Sequence[Json], now: float) -> Grid:
             Text(line(alert["channel"])),
             Text(line(alert["state"]), _DELIVERY.get(alert["state"], "yellow")),
             Text(line(alert["run_id"] or NOTHING)),
-            *([Text(line(alert.get("last_error") or ""), "dim")] if errors else []),
         )
     return table
+
+
+def delivery_errors(alerts: Sequence[Json]) -> list[Text]:
+    """Why channels did not take alerts, each reason once."""
+    said = {(line(each["channel"]), line(each["last_error"])): None for each in alerts if each.get("last_error")}
+    return [Text(f"{channel}: {error}", "dim") for channel, error in said]
 
 
 _DELIVERY = {"sent": "green", "digest": "green", "undelivered": "red", "snoozed": "dim"}

@@ -68,19 +68,18 @@ def _asking(
     if incident.event != BROKEN:
         yield from (rule for rule in desk.rules if asks(rule, incident, tags, misses))
         return
-    bad = {each.details.get("channel") for each in lasting if each.event == BROKEN}
     own = incident.details.get("channel")
-    asked = [rule for rule in desk.rules if wants(rule, BROKEN)] or [Rule(on=(BROKEN,))]
-    told = {channel for rule in desk.rules if own in rule.to and (channel := rule.fallback)}
-    for rule in asked:
-        named = (rule.to, tuple(told), channels)
-        for least in (bad, {own}):  # through what works, else through what is not the broken one itself
-            if to := next(
-                (to for to in (tuple(c for c in each if c not in least) for each in named) if to), None
-            ):
-                fallback = None if rule.fallback == own else rule.fallback
-                yield evolve(rule, to=to, fallback=fallback)
-                break
+    bad = {each.details.get("channel") for each in lasting if each.event == BROKEN}
+    told = [rule.fallback for rule in desk.rules if own in rule.to and rule.fallback]
+    for rule in [rule for rule in desk.rules if wants(rule, BROKEN)] or [Rule(on=(BROKEN,))]:
+        places = (rule.to, told, channels)
+        others = [
+            tuple(dict.fromkeys(channel for channel in place if channel not in least))
+            for least in (bad, {own})  # through what works, else through what is not the broken one itself
+            for place in places
+        ]
+        fallback = None if rule.fallback == own else rule.fallback
+        yield evolve(rule, to=next(filter(None, others), ()), fallback=fallback)
 
 
 def _end(desk: Desk, incident: Incident, over_at: float, lasting: list[Incident]) -> None:

@@ -541,6 +541,20 @@ def test_snooze_says_when_it_ends_and_alerts_list_it(home: Path) -> None:
     assert "snoozed" not in verb("alerts", "list").stdout
 
 
+def test_a_host_is_snoozed_as_a_whole_and_snoozes_are_listed(home: Path) -> None:
+    said = verb("alerts", "snooze", "--host", "web-1", "2h").stdout
+    assert said.startswith("No alert about all jobs on web-1 until ")
+    assert verb("alerts", "snooze", "--host", "web-1", "etl", "2h").stdout.startswith(
+        "No alert about etl on web-1"
+    )
+    (first, second) = json.loads(verb("alerts", "snoozes", "--json").stdout)
+    assert {(each["job"], each["host"]) for each in (first, second)} == {(None, "web-1"), ("etl", "web-1")}
+    assert verb("alerts", "snooze", "--host", "web-1", "0s").stdout == "all jobs on web-1 alerts again.\n"
+    assert verb("alerts", "snoozes").stdout.startswith("snoozed: etl on web-1 until ")
+    for wrong in (["snooze", "2h"], ["snooze", "a", "b", "2h"], ["ack"]):
+        assert verb("alerts", *wrong).exit_code == 2
+
+
 def test_ack_without_an_open_alert_says_so(home: Path) -> None:
     assert verb("alerts", "ack", "etl").stdout == "No open alert about etl.\n"
 

@@ -210,6 +210,21 @@ def test_what_a_host_restarted_with_is_told_with_it_and_not_said_to_be_over(
     assert "over" not in alert["body"].lower()
 
 
+def test_what_happened_is_not_said_to_be_over_when_it_arrives_late(
+    store: Backend, clock: Any, receiver: Any
+) -> None:
+    gap = Incident("watch_gap", "watchdog:web-1:watch_gap:9", "nobody watched", clock.now, host="web-1")
+    config = settings(receiver)
+    receiver.answers = [500]
+    for wanted in ([gap], []):
+        found(store, clock, "watchdog:web-1", *wanted)
+        watch(store, clock, config)
+        clock.now += 60
+    watch(store, clock, config)
+    (alert,) = receiver.taken
+    assert alert["body"].startswith("nobody watched")
+
+
 def test_after_a_gap_one_message_names_it_and_what_is_unresolved(
     store: Backend, clock: Any, scribe: Any, receiver: Any
 ) -> None:
