@@ -100,11 +100,12 @@ def _loop(settings: Settings) -> int:
     previous = {number: signal.signal(number, handler) for number, handler in hear.items()}
     alerting = threading.Thread(target=_alerting, args=(herald, stop, news), name="holter-alerts")
     tidying = threading.Thread(target=_tidying, args=(tidier, stop), name="holter-tidy", daemon=True)
-    alerting.start()
     tidying.start()
     logger.info("watching {} into {}", settings.home, redacted(settings.backend))
+    dog.step()
+    alerting.start()  # after the first pass: what went down together, with the host or without us, is told together
     try:
-        _passes(dog, stop, news)
+        _passes(dog, herald, stop, news)
     finally:
         tell("STOPPING=1")
         stop.set()
@@ -119,15 +120,16 @@ def _loop(settings: Settings) -> int:
     return 0
 
 
-def _passes(dog: Watchdog, stop: threading.Event, news: threading.Event) -> None:
-    """Pass after pass, until it is asked to stop. Signs of life go out only after a pass that was completed."""
+def _passes(dog: Watchdog, herald: Herald, stop: threading.Event, news: threading.Event) -> None:
+    """Pass after pass, until it is asked to stop. Signs of life go out only after a pass that was completed, the ping
+    only while neither watching nor alerting fails."""
     pinger, systemd = Pinger(), Systemd()
     while not stop.is_set():
         if dog.step():
             news.set()
         now = dog.clock.monotonic()
         systemd.passed(now)
-        if not errors((dog, *dog.fellows)):
+        if not errors((dog, herald)):
             pinger.passed(dog.settings.watchdog, now)
         if not stop.is_set():
             dog.deaths.wait(min(dog.settings.watchdog.interval, systemd.every))

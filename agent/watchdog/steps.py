@@ -18,8 +18,8 @@ BACK_OFF_AT_MOST = 60.0  # seconds between tries of a step that keeps failing
 
 @define
 class Step:
-    """One step of a loop with its back-off: `every` seconds (0: each pass), sooner never. `last_error` is what it
-    failed of, "" once it works again."""
+    """One step of a loop with its back-off: `every` seconds (0: each pass), sooner only after a failure. `last_error`
+    is what it failed of, "" once it works again."""
 
     name: str
     act: Callable[[], object]
@@ -38,7 +38,7 @@ class Step:
             self.failures += 1
             self.last_error = str(error) or type(error).__name__
             wait = min(BACK_OFF_AT_MOST, 2.0 ** min(self.failures, 6) / 2)
-            self._due = now + max(self.every, wait)
+            self._due = now + wait
             logger.opt(exception=not isinstance(error, HolterError | OSError)).error(
                 "{} failed ({} in a row, next try in {:.0f} s): {}", self.name, self.failures, wait, error
             )
