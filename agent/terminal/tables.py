@@ -168,7 +168,9 @@ def alerts_table(alerts: Sequence[Json], now: float) -> Grid:
 
 def delivery_errors(alerts: Sequence[Json]) -> list[Text]:
     """Why channels did not take alerts, each reason once."""
-    said = {(line(each["channel"]), line(each["last_error"])): None for each in alerts if each.get("last_error")}
+    said = {
+        (line(each["channel"]), line(each["last_error"])): None for each in alerts if each.get("last_error")
+    }
     return [Text(f"{channel}: {error}", "dim") for channel, error in said]
 
 
