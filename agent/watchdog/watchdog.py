@@ -19,6 +19,7 @@ from .afar import Ears
 from .births import Births
 from .deaths import Deaths
 from .enforce import Enforcer
+from .expecting import Expecting
 from .host_watch import HostWatch
 from .judgements import Judge
 from .metrics import Passes
@@ -46,6 +47,7 @@ class Watchdog(Half):
         self._judge: Judge | None = None
         self._enforcer = Enforcer(clock, once)
         self._ooms = Ooms()
+        self._expecting = Expecting(clock, once=once)
         self._host = HostWatch(settings.home, clock)
         self._account = Account(clock, once=once)
         self.reloader = Reloader(settings)
@@ -60,6 +62,7 @@ class Watchdog(Half):
             Step("adopting dead journals", self._adopt),
             Step("reconciling live runs", self._reconcile),
             Step("enforcing time limits", self._enforce),
+            Step("judging expectations", self._expect),
             Step("freeing leases that ran out", self._reap, every=reap.EVERY),
             self._host_step,
             Step("writing the pulse", self._pulse, every=pulse.EVERY),
@@ -127,6 +130,9 @@ class Watchdog(Half):
         if ended:
             logger.warning("{} runs ended from outside: past their time limit", ended)
 
+    def _expect(self) -> None:
+        self._expecting.look(self._store(), self.settings)
+
     def _open_judge(self) -> Judge:
         if self._judge is None:
             self._judge = Judge(self.settings.home, self.settings.project, self._store(), self.clock)
@@ -152,7 +158,8 @@ class Watchdog(Half):
 
     def _beat(self, *, stopped: bool = False) -> None:
         store = self._store()
-        passes = metrics.figures(store, self.passes, len(self.seen.live), (self, *self.fellows))
+        others = sum(each.header.get("pid") != os.getpid() for each in self.seen.live)
+        passes = metrics.figures(store, self.passes, others, (self, *self.fellows))
         pulse.beat(
             store,
             self.clock.wall(),
