@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from holter.agent.setting_types import QuietHours
 from holter.agent.settings import Channel, Rule, Settings, WatchdogSettings
 from holter.agent.watchdog import broken, notify, outbox, reminders
+from holter.agent.watchdog.gather import gather
 from holter.agent.watchdog.incidents import Board, Incident
 from holter.agent.watchdog.quiet import quiet_until
 from holter.backends.base import Backend
@@ -357,6 +358,52 @@ def test_one_alert_of_the_night_arrives_in_full_and_says_that_it_is_over(
     (alert,) = receiver.taken
     assert alert["body"].startswith("This is over since ")
     assert "ValueError: no rows" in alert["body"]
+
+
+def test_what_the_night_held_is_told_in_the_morning_and_its_recovery_too(
+    store: Backend, clock: Any, scribe: Any, receiver: Any
+) -> None:
+    config = settings(receiver, Rule(on=("failed",), quiet_hours=NIGHT))
+    scribe.ran("r1")
+    watch(store, clock, config)
+    clock.now += HOUR
+    watch(store, clock, config)
+    scribe.ran("r2", "COMPLETED")
+    watch(store, clock, config)
+    assert receiver.keys == ["r1:failed", "r2:recovered"]
+
+
+def test_an_alert_that_ends_while_another_watchdog_tells_it_recovers(
+    open_store: Callable[[], Backend], clock: Any, scribe: Any, receiver: Any
+) -> None:
+    """The watchdog that sees the recovery read the alert as held; the other one lets it out at that moment."""
+    store, config = open_store(), settings(receiver, Rule(on=("failed",), quiet_hours=NIGHT))
+    scribe.ran("r1")
+    watch(store, clock, config)
+    clock.now += HOUR - 1
+    scribe.ran("r2", "COMPLETED")
+    rival = Overtaken(open_store(), store, clock)
+    watch(rival, clock, config)
+    watch(store, clock, config)
+    assert receiver.keys == ["r1:failed", "r2:recovered"]
+
+
+class Overtaken:
+    """A handle whose owner is overtaken, once, when it has read what is to be done: the quiet hours end."""
+
+    def __init__(self, backend: Backend, other: Backend, clock: Any) -> None:
+        self._backend, self._other, self._clock, self._left = backend, other, clock, 1
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def list(self, kind: str) -> Any:
+        found = self._backend.list(kind)
+        if kind == outbox.ALERT and self._left:
+            self._left -= 1
+            self._clock.now += 2
+            gather(self._other, dict(found), self._clock.now, 5)
+        return found
 
 
 def test_a_recovery_in_the_night_of_what_was_told_before_comes_in_the_morning(
