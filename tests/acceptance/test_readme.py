@@ -129,6 +129,7 @@ def test_every_setting_is_documented() -> None:
         "alerts[]": settings.Rule,
         "retention": settings.RetentionPolicy,
         "watchdog": settings.WatchdogSettings,
+        "host": settings.HostSettings,
     }
     wanted = {f"{place}.{each.name}" for place, kind in places.items() for each in fields(kind)}
     plain = {each.name for each in fields(settings.Settings)} - {"home", "config"}
