@@ -80,6 +80,7 @@ async def delete_document(request: Request, token: Token, state: State) -> Respo
 def _object(body: bytes) -> Json:
     try:
         value = json.loads(body, parse_constant=_refuse)
+        json.dumps(value, allow_nan=False)  # 1e999 is one, too
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):

@@ -80,6 +80,8 @@ def test_a_place_that_cannot_be_opened_is_a_storage_error(tmp_path: Path) -> Non
         ("sqlite:///holter.db", "sqlite:///holter.db"),
         ("postgresql://ann:s3cret@db/holter", "postgresql://ann:***@db/holter"),
         ("postgresql://ann:@db/holter", "postgresql://ann:***@db/holter"),
+        ("postgresql://ann:s3/cr@et@db/holter?schema=a@b", "postgresql://ann:***@db/holter?schema=a@b"),
+        ("postgresql://ann:s3?cret@db/holter", "postgresql://ann:***@db/holter"),
         ("mine://host/x?token=abc&n=1&api_key=z", "mine://host/x?token=***&n=1&api_key=***"),
         ("mine://host/x?a=1&Password=p%20q", "mine://host/x?a=1&Password=***"),
         ("mine://ann@host/x", "mine://ann@host/x"),

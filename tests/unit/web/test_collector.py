@@ -148,6 +148,14 @@ def test_damaged_lines_of_a_stranger_are_counted(site: Site) -> None:
     assert site.store.processes()[0].damaged == 2
 
 
+@pytest.mark.parametrize("value", ['{"a": 1e999}', '{"a": NaN}', "[]", "{", '{"a":' + "[" * 100_000])
+def test_a_document_that_could_not_be_told_again_is_refused(site: Site, value: str) -> None:
+    assert "JSON object" in site.ask(
+        "PUT", "/v1/document?kind=lease&key=a&expect_version=0", value.encode()
+    ).refused(400)
+    assert site.ask("GET", "/v1/documents?kind=lease").json == {"documents": []}
+
+
 def test_addresses_and_methods_that_are_none_are_refused_with_a_hint(site: Site) -> None:
     assert "no address" in site.ask("GET", "/v2/runs").refused(404)
     assert "PATCH" in site.ask("PATCH", "/v1/runs").refused(405)
