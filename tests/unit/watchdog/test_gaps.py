@@ -12,12 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holter.agent import identity
+from holter.agent.ledgers import PAGE
 from holter.agent.settings import Settings, load
 from holter.agent.watchdog import gaps, pulse
 from holter.agent.watchdog.account import EVERY, Account, grace
 from holter.agent.watchdog.daemon import Herald
 from holter.agent.watchdog.incidents import handled, news, open_incidents
 from holter.backends.base import Backend
+from holter.backends.ledger import Entry, day_of, pack
 from holter.backends.memory import MemoryBackend
 
 HOUR = 3600.0
@@ -162,6 +164,19 @@ def test_one_summary_when_the_grace_is_over_says_what_is_unresolved(
     assert said.startswith("nobody watched from 2027-01-15T08:00:00Z to 2027-01-15T09:00:00Z (1h); ")
     assert said.endswith("; 2 runs crashed since, 1 live run in trouble")
     assert account(20.0) == [said]  # what it says is what was so then
+
+
+def test_expected_starts_that_nobody_can_judge_are_counted(
+    store: Backend, clock: Any, settings: Settings, on: Any
+) -> None:
+    start = clock.now
+    beat(store, start)
+    turns = [Entry(start + 60 * number, "unknown" if number % 2 else "on_time") for number in range(70)]
+    store.put(PAGE, "etl~day", pack(turns, day_of(start)), 0)
+    clock.now += HOUR
+    Account(clock, once=True).look(store, settings)
+    (said,) = [each.reason for each in open_incidents(store)]
+    assert said.endswith("; 30 expected starts unknown")
 
 
 def test_it_is_told_once_and_never_again(
