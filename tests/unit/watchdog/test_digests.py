@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from holter.agent.settings import Channel, Rule, Settings
 from holter.agent.watchdog import digest, notify, outbox
 from holter.agent.watchdog.digest import Item, Spoken, plan
+from holter.agent.watchdog.incidents import Board, Incident
 from holter.backends.base import Backend
 from holter.backends.lines import encode
 from holter.backends.urls import open_backend
@@ -100,7 +101,7 @@ def _storm_is_bounded(store: Backend, clock: Any, receiver: Any, many: int) -> f
 def test_a_storm_yields_few_messages_and_every_failure_is_recorded(
     store: Backend, clock: Any, receiver: Any
 ) -> None:
-    assert _storm_is_bounded(store, clock, receiver, 1200) < 20
+    assert _storm_is_bounded(store, clock, receiver, 300) < 10
 
 
 @pytest.mark.long
@@ -308,18 +309,23 @@ class Dying:
 def test_a_watchdog_killed_at_any_call_while_it_makes_a_digest_tells_everything_once(
     after: bool, tmp_path: Path, clock: Any, receiver: Any
 ) -> None:
-    began, settings = clock.now, config(receiver)
+    began, settings = clock.now, config(receiver, Rule(on=("failed", "late")))
+    late = Incident("late", "default:etl:late:100", "expected at 02:00", 100.0, job="etl")
     for at in count(1):
         clock.now, receiver.requests = began, []
         backend = open_backend(f"memory:{tmp_path}/{at}", str(tmp_path), clock=clock)
         storm(backend, clock, 8)
+        Board(backend).settle("job:default/etl", [late], clock.now)
         dying = Dying(backend, at, after)
         with suppress(Killed):
             watch(dying, clock, settings)
         for _ in range(3):
             clock.now += 400
             watch(backend, clock, settings)
-        assert set(told_of(backend, receiver)) == {f"storm{number}:failed" for number in range(8)}, at
+        assert set(told_of(backend, receiver)) == {
+            late.key,
+            *(f"storm{number}:failed" for number in range(8)),
+        }, at
         assert set(told_of(backend, receiver).values()) == {1}, at
         assert max(Counter(receiver.keys).values()) <= 2, at
         if not dying.died:
@@ -344,7 +350,7 @@ arrivals = st.lists(
             max_size=12,
         ),
     ),
-    max_size=40,
+    max_size=25,
 )
 
 
@@ -352,7 +358,7 @@ arrivals = st.lists(
 def test_whatever_comes_is_let_out_once_in_order_per_job_and_within_the_ration(arrivals: Any) -> None:
     now, number, left, spoken, said = 1e9, 0, [], [], []
     order: dict[str, list[int]] = {}
-    for wait, came in [*arrivals, *[(700.0, [])] * 40]:
+    for wait, came in [*arrivals, *[(700.0, [])] * 25]:
         now += wait
         for job, event in came:
             number += 1
