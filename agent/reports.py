@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from glob import escape
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from ..backends.base import Backend
 from ..backends.clock import rfc3339
-from ..backends.fold import ENDINGS, OPEN
-from ..backends.records import JobSummary, Json, Retention, Run, RunQuery
-from ..backends.verdicts import (
-    FAILURES,
-    Expectation,
-    JobRecord,
-    Turn,
-    Verdict,
-    completeness,
-    judge,
-    lateness,
-    turns,
-)
+from ..backends.fold import ENDINGS
+from ..backends.ledger import Entry, Evidence, completeness, decide, lateness
+from ..backends.records import JobSummary, Json, Retention, RunQuery
+from ..backends.verdicts import FAILURES, Expectation, JobRecord, Turn, Verdict, judge, turns
+from . import jobs, ledgers
+from .jobs import Registered
 from .settings import Settings
+from .watchdog.gaps import unwatched
 
 NO_ATTEMPT = ("SKIPPED", "CANCELLED")  # endings that say nothing about whether the job can succeed
-SAYING = tuple(state for state in ENDINGS if state != "SKIPPED")  # endings that say how a job is
 
 
 @frozen
@@ -85,18 +77,23 @@ def report(backend: Backend, checks: Mapping[str, Any], query: RunQuery) -> Repo
     """
     if query.since is None or query.until is None:
         raise ValueError("a report has a beginning and an end")
-    jobs = tuple(_job_report(backend, checks, query, figures) for figures in backend.summarize(query))
-    return Report(query.since, query.until, jobs)
+    said = jobs.registered(backend)
+    found = tuple(_job_report(backend, checks, said, query, figures) for figures in backend.summarize(query))
+    return Report(query.since, query.until, found)
 
 
 def _job_report(
-    backend: Backend, checks: Mapping[str, Any], query: RunQuery, figures: JobSummary
+    backend: Backend,
+    checks: Mapping[str, Any],
+    registered: Mapping[str, Registered],
+    query: RunQuery,
+    figures: JobSummary,
 ) -> JobReport:
     counts = figures.by_state
     tried = sum(count for state, count in counts.items() if state in ENDINGS and state not in NO_ATTEMPT)
     last = backend.run(figures.last["id"])
-    expected = Expectation.of(last.check if last else None, checks.get(figures.name))
-    kept = _kept(backend, expected, query, figures)
+    said = registered.get(jobs.key_of(figures.project, figures.name))
+    kept = _kept(backend, jobs.expectation(last, checks.get(figures.name), said), query, figures)
     return JobReport(
         figures=figures,
         success_rate=counts.get("COMPLETED", 0) / tried if tried else None,
@@ -105,18 +102,34 @@ def _job_report(
     )
 
 
-def _kept(backend: Backend, expected: Expectation, query: RunQuery, figures: JobSummary) -> list[Turn]:
-    """How the job kept its schedule in the period, or since its first run where that came later."""
+def _kept(backend: Backend, expected: Expectation, query: RunQuery, figures: JobSummary) -> list[Entry]:
+    """How the job kept its schedule in the period, or since its first run where that came later: by the ledger as far
+    as it goes, before it by the runs alone, after it by the runs and by when somebody watched."""
     since, until = query.since or 0.0, query.until or 0.0
     if expected.schedule is None:
         return []
     of_job = _of(figures, query.roots)
-    starts = [
-        run.created_at for run in backend.runs(RunQuery(**of_job, since=since, until=until, limit=None))
-    ][::-1]
+    runs = backend.runs(RunQuery(**of_job, since=since, until=until, limit=None))[::-1]
+    starts = [run.created_at for run in runs]
     if starts and not backend.runs(RunQuery(**of_job, until=since, limit=1)):
         since = max(since, starts[0] - expected.grace)
-    return turns(expected, starts, since, until)
+    key = jobs.key_of(figures.project, figures.name)
+    head = ledgers.head(backend, key) if query.roots else None
+    if head is None:
+        return [_entry(turn, expected) for turn in turns(expected, starts, since, until)]
+    kept = [_entry(turn, expected) for turn in turns(expected, starts, since, min(until, head.since))]
+    kept += ledgers.entries(backend, key, max(since, kept[-1].expected_at + 0.001 if kept else since), until)
+    skipped = frozenset(run.created_at for run in runs if run.state == "SKIPPED")
+    evidence = Evidence(tuple(starts), skipped, tuple(unwatched(backend, until)))
+    newest, _, _ = decide(expected, evidence, max(since, head.until), until, until)
+    return kept + newest
+
+
+def _entry(turn: Turn, expected: Expectation) -> Entry:
+    if turn.started_at is None:
+        return Entry(turn.expected_at, "missed")
+    late = turn.started_at > turn.expected_at + expected.grace
+    return Entry(turn.expected_at, "late" if late else "on_time", turn.started_at)
 
 
 def _of(figures: JobSummary, roots: bool) -> Json:
@@ -170,64 +183,47 @@ def status(
 ) -> list[JobStatus]:
     """Expectation against reality, per job with a root run created after `since` or a check in the settings.
 
-    `job` is a shell pattern. A job that has never run is expected from the time of the settings file on.
+    `job` is a shell pattern. A job that has never run is expected from when its check was written down.
     Raises ScheduleError where an expectation does not parse.
     """
-    wanted = [name for name in settings.checks if job is None or fnmatchcase(name, job)]
+    said = jobs.registered(backend)
+    named = {(settings.project, name) for name in settings.checks}
+    named |= {(each.project, each.job) for each in said.values() if each.check}
+    wanted = {each for each in named if job is None or fnmatchcase(each[1], job)}
     found = backend.summarize(RunQuery(roots=True, since=since, job=job))
     found += [
         old
-        for name in _unseen(wanted, found)
-        for old in backend.summarize(RunQuery(roots=True, job=escape(name)))
+        for name in sorted(_unseen(wanted, found))
+        for old in backend.summarize(RunQuery(roots=True, project=name[0], job=escape(name[1])))
     ]
-    live = backend.runs(RunQuery(states=OPEN, roots=True, limit=None))
-    records = [_record(backend, figures, live) for figures in found]
-    written_at = os.stat(settings.config).st_mtime if settings.config else now
-    records += [JobRecord(name, settings.project, since=written_at) for name in _unseen(wanted, found)]
-    return [
-        _status(record, settings.checks, now)
-        for record in sorted(records, key=lambda each: (each.project, each.name))
-    ]
+    kinds = [(figures.project, figures.name, figures.kind) for figures in found]
+    kinds += [(*name, "") for name in _unseen(wanted, found)]
+    return [_status(backend, settings, said, each, now) for each in sorted(kinds)]
 
 
-def _unseen(names: list[str], found: list[JobSummary]) -> list[str]:
-    seen = {figures.name for figures in found}
-    return [name for name in names if name not in seen]
+def _unseen(named: set[tuple[str, str]], found: list[JobSummary]) -> set[tuple[str, str]]:
+    """Those that did not run; a check in the settings is about a job of this name in any project."""
+    return {each for each in named if not any(figures.name == each[1] for figures in found)}
 
 
-def _status(record: JobRecord, checks: Mapping[str, Any], now: float) -> JobStatus:
-    declared, configured = record.last.check if record.last else None, checks.get(record.name)
-    text = getattr(configured, "schedule", None) or (declared or {}).get("schedule")
-    return JobStatus(record, text, judge(record, Expectation.of(declared, configured), now))
-
-
-def _record(backend: Backend, figures: JobSummary, live: list[Run]) -> JobRecord:
-    last = backend.run(figures.last["id"])
-    ended = last if last and last.state in SAYING else _newest(backend, figures, SAYING)
-    completed = ended if ended and ended.state == "COMPLETED" else _newest(backend, figures, ("COMPLETED",))
-    return JobRecord(
-        name=figures.name,
-        project=figures.project,
-        last=last,
-        ended=ended,
-        completed=completed,
-        live=tuple(
-            run
-            for run in live
-            if (run.project, run.name, run.kind) == (figures.project, figures.name, figures.kind)
-        ),
-        since=completed.created_at if completed else _oldest(backend, figures),
-    )
-
-
-def _newest(backend: Backend, figures: JobSummary, states: tuple[str, ...]) -> Run | None:
-    found = backend.runs(RunQuery(**_of(figures, True), states=states, limit=1))
-    return found[0] if found else None
-
-
-def _oldest(backend: Backend, figures: JobSummary) -> float:
-    found = backend.runs(RunQuery(**_of(figures, True), limit=1, offset=figures.runs - 1))
-    return found[0].created_at if found else float(figures.last["created_at"])
+def _status(
+    backend: Backend,
+    settings: Settings,
+    said: Mapping[str, Registered],
+    which: tuple[str, str, str],
+    now: float,
+) -> JobStatus:
+    project, name, kind = which
+    key, configured = jobs.key_of(project, name), settings.checks.get(name)
+    of: Json = {"kinds": (kind,)} if kind else {}
+    newest = backend.runs(evolve(jobs.newest_of(project, name), **of))
+    last, mine = (newest[0] if newest else None), said.get(key)
+    expected = jobs.expectation(last, configured, mine)
+    head = ledgers.head(backend, key) if expected.schedule else None
+    since = 0.0 if last else jobs.declared_since(settings, name, mine, now)
+    record = jobs.record_of(backend, project, name, expected, mine, head.since if head else since, **of)
+    text = expected.schedule.text if expected.schedule else None
+    return JobStatus(record, text, judge(record, expected, now))
 
 
 # --- what prune would forget --------------------------------------------------------------------------------

@@ -151,7 +151,7 @@ def walk(expected: Expectation, starts: Sequence[float], since: float, until: fl
         return
     times = expected.schedule.expected_between(since, until)
     last = expected.schedule.next_after(times[-1]) if times else None
-    for at, following in zip(times, [*times[1:], last or float("inf")], strict=True):
+    for at, following in zip(times, [*times[1:], last or float("inf")], strict=False):
         place = bisect_left(starts, at - EARLY)
         answered = place < len(starts) and starts[place] < following - EARLY
         yield Turn(at, starts[place] if answered else None, following - EARLY)
