@@ -72,7 +72,7 @@ def environment(environ: Mapping[str, str], patterns: Sequence[str] | None, caus
 
 def holter(*words: str) -> list[str]:
     """A command line of this Holter."""
-    return [sys.executable, "-m", "holter", *words]
+    return [sys.executable, "-P", "-m", "holter", *words]  # -P: nothing is imported from the job's folder
 
 
 def _argv_of(backend: Backend, run: Run) -> list[str]:

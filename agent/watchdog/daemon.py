@@ -19,6 +19,7 @@ from loguru import logger
 from ...backends.errors import HolterError
 from ...backends.urls import redacted
 from ..settings import Settings
+from .automate import Automator
 from .herald import Herald
 from .metrics import errors
 from .ping import Pinger
@@ -69,22 +70,24 @@ def watch(settings: Settings, *, once: bool = False) -> int:
 def _once(settings: Settings) -> int:
     """One pass of every step, alerts last: they tell what it found. Bounded: what is not sent by then waits."""
     dog, herald, tidier = Watchdog(settings, once=True), Herald(settings, until=ONCE), Tidier(settings)
-    dog.fellows = [herald, tidier]
+    automator = Automator(settings)
+    dog.fellows = [herald, tidier, automator]
     end = threading.Timer(ONCE, tidier.stop)
     end.daemon = True
     end.start()
-    for each in (dog, herald, tidier):
+    for each in (dog, automator, herald, tidier):
         each.step()
     end.cancel()
-    failed = errors((dog, herald, tidier))
-    for each in (tidier, herald, dog):
+    failed = errors((dog, automator, herald, tidier))
+    for each in (tidier, herald, automator, dog):
         each.close()
     return 1 if failed else 0
 
 
 def _loop(settings: Settings) -> int:
     dog, herald, tidier = Watchdog(settings), Herald(settings, patient=True), Tidier(settings)
-    dog.fellows = [herald, tidier]
+    automator = Automator(settings)
+    dog.fellows = [herald, tidier, automator]
     stop, news = threading.Event(), threading.Event()
 
     def ask_to_stop(number: int, frame: Any) -> None:
@@ -100,7 +103,9 @@ def _loop(settings: Settings) -> int:
     previous = {number: signal.signal(number, handler) for number, handler in hear.items()}
     alerting = threading.Thread(target=_alerting, args=(herald, stop, news), name="holter-alerts")
     tidying = threading.Thread(target=_tidying, args=(tidier, stop), name="holter-tidy", daemon=True)
+    acting = threading.Thread(target=_acting, args=(automator, stop), name="holter-act", daemon=True)
     tidying.start()
+    acting.start()
     logger.info("watching {} into {}", settings.home, redacted(settings.backend))
     dog.step()
     alerting.start()  # after the first pass: what went down together, with the host or without us, is told together
@@ -112,6 +117,7 @@ def _loop(settings: Settings) -> int:
         news.set()
         tidier.stop()
         alerting.join(timeout=15)
+        acting.join(timeout=5)
         tidying.join(timeout=2)  # in the middle of a history it is left: transactions are whole or nothing
         dog.close()
         for number, handler in previous.items():
@@ -148,3 +154,10 @@ def _tidying(tidier: Tidier, stop: threading.Event) -> None:
         tidier.step()
         stop.wait(TIDY_LOOK)
     tidier.close()
+
+
+def _acting(automator: Automator, stop: threading.Event) -> None:
+    while not stop.is_set():
+        automator.step()
+        stop.wait(NOTIFY_EVERY)
+    automator.close()

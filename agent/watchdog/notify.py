@@ -8,6 +8,7 @@ least once, and rarely twice (with the same `dedupe_key`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from glob import escape
 from math import inf, nextafter
 from typing import TYPE_CHECKING
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from ...backends.base import Backend
     from ...backends.clock import Clock
     from ...backends.records import Json, Run, Transition
-    from ..settings import Settings
+    from ..settings import Rule, Settings
 
 __all__ = ["collect", "deliver"]
 
@@ -93,7 +94,7 @@ def _take(desk: Desk, row: Transition) -> None:
     run = desk.backend.run(row.run_id)
     if run is None:  # pruned since
         return
-    for item in due(row, run, _history(desk, run), desk.rules):
+    for item in due(row, run, history(desk.backend, desk.rules, run), desk.rules):
         for channel in item.rule.to:
             _post(desk, row, run, item, channel)
     _resolve(desk, row, run)
@@ -143,11 +144,12 @@ def _resolve(desk: Desk, row: Transition, run: Run) -> None:
     desk.close(over, over=True)
 
 
-def _history(desk: Desk, run: Run) -> list[Run]:
-    wanted = depth(desk.rules)
+def history(backend: Backend, rules: Sequence[Rule], run: Run) -> list[Run]:
+    """The runs that `due` needs to see."""
+    wanted = depth(rules)
     if wanted <= 1 or run.state not in FAILURES:
         return [run]
-    return desk.backend.runs(
+    return backend.runs(
         RunQuery(
             project=run.project,
             job=escape(run.name),
