@@ -82,7 +82,8 @@ def flow(fn: Any = None, /, **options: Any) -> Any:
       list); `on_unmet`: `refuse` (default: raises NeedsUnmet, state SKIPPED), `wait` for `needs_wait` at most (default
       1h), or `warn`. Where the store cannot be asked within 2 s, it runs with a warning.
     * Expectations for the watchdog: `schedule` (cron text or "every 15m"), `timezone`, `grace`, `max_duration`,
-      `min_duration`, `stall_after` (durations: seconds or text like "15m").
+      `min_duration`, `stall_after`, `fresh_within` (durations: seconds or text like "15m"), `finish_by` ("06:00" or
+      "3h"), `max_runs_per` ("3 per 1h"), `max_times_median` (a number).
 
     Raises TypeError or ValueError at decoration for what cannot work, such as retries of a generator.
     """

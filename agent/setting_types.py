@@ -33,7 +33,9 @@ class Limit:
 
 @frozen
 class Check:
-    """What is expected of a job; durations in seconds. None: nothing is expected."""
+    """What is expected of a job; durations in seconds. None: nothing is expected. `finish_by` is a clock time ("06:00")
+    or a duration after the expected time, `max_runs_per` a rate ("3 per 1h"), `max_times_median` so many times the
+    median of the last `median_of` completed runs (20)."""
 
     schedule: str | None = None
     timezone: str | None = None
@@ -42,6 +44,10 @@ class Check:
     min_duration: Seconds | None = None
     stall_after: Seconds | None = None
     fresh_within: Seconds | None = None
+    finish_by: str | None = None
+    max_runs_per: str | None = None
+    max_times_median: float | None = None
+    median_of: int | None = None
     needs: tuple[str, ...] | None = None
     on_unmet: str | None = None
     needs_wait: Seconds | None = None

@@ -206,6 +206,10 @@ TEMPLATE = """\
 #     min_duration: 5s                   # shorter is suspicious
 #     stall_after: 10m                   # so long without progress is stalled
 #     fresh_within: 26h                  # the last good run may be so old
+#     finish_by: "06:00"                 # it has completed by then; or 3h after the expected time
+#     max_runs_per: 3 per 1h             # more starts are suspicious
+#     max_times_median: 3                # longer than so many times the usual duration is overdue
+#     median_of: 20                      # usual: the median of so many completed runs
 #     needs: ["extract within 26h"]      # it must not start before these have completed
 #     on_unmet: refuse                   # or wait, or warn
 #     needs_wait: 1h                     # wait so long at most

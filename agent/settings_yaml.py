@@ -12,7 +12,7 @@ from attrs import fields, has
 from cattrs.errors import ForbiddenExtraKeysError
 
 from ..backends.errors import HolterError, ScheduleError, SettingsError
-from ..backends.schedule import Schedule, parse_duration, parse_need
+from ..backends.schedule import Schedule, parse_deadline, parse_duration, parse_need, parse_rate
 from .setting_types import EVENTS, After, Bound, Bytes, Channel, QuietHours, Room, Seconds, Settings
 
 SIZE_LIMIT = 2**20  # bytes of a settings file
@@ -255,6 +255,16 @@ def _cross_check(settings: Settings, path: str) -> None:
                     Schedule.parse(text, check.timezone)
             except ScheduleError as error:
                 raise wrong(f"checks.{name}.{key}", error.message, error.hint) from None
+        for key, read in (("finish_by", parse_deadline), ("max_runs_per", parse_rate)):
+            try:
+                if getattr(check, key) is not None:
+                    read(getattr(check, key))
+            except ScheduleError as error:
+                raise wrong(f"checks.{name}.{key}", error.message, error.hint) from None
+        if check.max_times_median is not None and not 1 < check.max_times_median <= 1000:
+            raise wrong(f"checks.{name}.max_times_median", f"{check.max_times_median:g}", "more than 1, as 3")
+        if check.median_of is not None and not 3 <= check.median_of <= 1000:
+            raise wrong(f"checks.{name}.median_of", f"{check.median_of} runs", "from 3 to 1000")
         if check.on_unmet not in (None, "refuse", "wait", "warn"):
             raise wrong(f"checks.{name}.on_unmet", repr(check.on_unmet), "refuse, wait or warn")
         for need in check.needs or ():

@@ -49,6 +49,10 @@ if TYPE_CHECKING:
         max_duration: str | float | None
         min_duration: str | float | None
         stall_after: str | float | None
+        finish_by: str | None
+        max_runs_per: str | None
+        max_times_median: float | None
+        fresh_within: str | float | None
         limit: str | None
         on_busy: str
         needs: str | Sequence[str] | None
@@ -64,12 +68,13 @@ _COROUTINE, _GENERATOR, _ASYNC_GENERATOR, _STARRED = (
 )  # code flags, as `inspect` reads them
 PARAMETERS_LIMIT = 24_000  # characters of all parameters of a call; what is beyond is left out
 _HOOKS = ("on_running", "on_completion", "on_failure", "on_cancellation")
-_DURATIONS = ("grace", "max_duration", "min_duration", "stall_after")
+_DURATIONS = ("grace", "max_duration", "min_duration", "stall_after", "fresh_within")
+_BOUNDS = ("finish_by", "max_runs_per", "max_times_median")
 _KNOWN = frozenset(
     "name description version tags retries retry_delay_seconds retry_jitter_factor retry_condition_fn timeout_seconds "
     "log_prints log_records flow_run_name task_run_name schedule timezone limit on_busy "
     "needs on_unmet needs_wait".split()
-).union(_HOOKS, _DURATIONS)
+).union(_HOOKS, _DURATIONS, _BOUNDS)
 
 
 class Spec:
@@ -183,6 +188,7 @@ class Spec:
         }
         if self.needs is not None:
             check.update((key, given[key]) for key in ("needs", "on_unmet") if key in given)
+        check.update((key, _bound(key, given[key])) for key in _BOUNDS if key in given)
         durations = [key for key in _DURATIONS if key in given]
         if durations or "schedule" in given:
             from ..backends.schedule import check_syntax, parse_duration
@@ -305,6 +311,20 @@ def _needs(options: Options, configured: dict[str, Any] | None = None) -> Needs 
     from .needs import Needs
 
     return Needs(**given)
+
+
+def _bound(name: str, value: Any) -> Any:
+    """An expectation that is no plain duration. Raises ScheduleError or ValueError for what cannot be judged."""
+    if name == "max_times_median":
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 1 < value <= 1000:
+            raise ValueError(f"max_times_median is a number above 1, not {value!r}")
+        return value
+    from ..backends.schedule import parse_deadline, parse_rate
+
+    if name == "finish_by":
+        return parse_deadline(value)
+    parse_rate(value)
+    return value
 
 
 def _positive(value: float | None, name: str) -> float | None:
