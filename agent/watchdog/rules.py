@@ -30,13 +30,7 @@ INCIDENTS = (  # what is told of besides runs, see `incidents`
     *("channel_broken", "automation", "settings_refused"),
 )
 TROUBLE = (*(state.lower() for state in FAILURES), *CONDITIONS, *INCIDENTS)  # stays open until it is over
-FACTS = (
-    "host_restarted",
-    "watch_gap",
-    "short",
-    "frequent",
-    "zone_mismatch",
-)  # happened: nothing recovers from them
+FACTS = ("host_restarted", "watch_gap")  # happened: nothing recovers from them
 RECOVERED = "recovered"
 INCIDENT = "incident"  # the `kind` of a document that tells of no run's own transition
 

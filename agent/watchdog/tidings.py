@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from ...backends.records import Json, RunQuery
+from ...backends.records import Json, Run, RunQuery
 from ..settings import Rule
 from . import outbox
 from .incidents import Incident, handled, news, open_incidents
@@ -41,8 +41,11 @@ def take(desk: Desk, channels: tuple[str, ...]) -> bool:
 
 def _begin(desk: Desk, incident: Incident, lasting: list[Incident], channels: tuple[str, ...]) -> bool:
     """Whether that is all that there is to say: misses that are too few for a rule are looked at again."""
-    tags, misses = _tags(desk, incident), _misses(incident, lasting)
+    last, misses = _last_run(desk, incident), _misses(incident, lasting)
+    tags = last.tags if last else ()
     run = desk.backend.run(incident.run_id) if incident.run_id else None
+    if last and incident.host is None:  # where it should have been: a snooze of that host is about it too
+        incident = evolve(incident, host=last.host)
     facts = _facts(incident, incident.event, incident.key, incident.since, incident.reason)
     for rule in _asking(desk, incident, tags, misses, lasting, channels):
         for channel in rule.to:
@@ -116,13 +119,12 @@ def _which(incident: Incident) -> tuple[str, str, str | None]:
     return incident.event, incident.project, incident.job
 
 
-def _tags(desk: Desk, incident: Incident) -> tuple[str, ...]:
-    if incident.job is None or all(rule.tags is None for rule in desk.rules):
-        return ()
-    last = desk.backend.runs(
-        RunQuery(project=incident.project, job=escape(incident.job), kinds=("flow", "command"), limit=1)
-    )
-    return last[0].tags if last else ()
+def _last_run(desk: Desk, incident: Incident) -> Run | None:
+    if incident.job is None:
+        return None
+    kinds = ("flow", "command")
+    query = RunQuery(project=incident.project, job=escape(incident.job), kinds=kinds, limit=1)
+    return next(iter(desk.backend.runs(query)), None)
 
 
 def _facts(incident: Incident, event: str, key: str, at: float, reason: str) -> Facts:

@@ -293,6 +293,19 @@ def test_a_snoozed_host_silences_no_other_host_and_a_snooze_of_0s_ends_it(
     assert receiver.keys == ["r1:failed", "r3:failed"]
 
 
+def test_a_snoozed_host_is_silent_about_jobs_that_should_have_run_there(
+    store: Backend, clock: Any, scribe: Any, receiver: Any
+) -> None:
+    scribe.ran("r1", "COMPLETED")
+    outbox.snooze(store, None, clock.now + HOUR, host="web-1")
+    missed = Incident("missed", "default:etl:missed:1", "no run came", clock.now, job="etl")
+    other = Incident("missed", "default:new:missed:1", "no run came", clock.now, job="new")
+    found(store, clock, "job:default/etl", missed)
+    found(store, clock, "job:default/new", other)
+    watch(store, clock, settings(receiver))
+    assert receiver.keys == [other.key]
+
+
 def test_what_waits_when_a_snooze_begins_is_snoozed(
     store: Backend, clock: Any, scribe: Any, receiver: Any
 ) -> None:
