@@ -11,6 +11,7 @@ import click
 from . import __version__
 from .agent.terminal import reading, screen
 from .agent.terminal.alerting import alerts
+from .agent.terminal.checks import checks
 from .agent.terminal.copying import copy
 from .agent.terminal.options import DURATION, RUN_HELP, AnyCase, as_json, run_argument
 from .agent.terminal.rerunning import rerun
@@ -234,7 +235,7 @@ def completion(shell: str) -> None:
         click.echo(made(cli, {}, "holter", "_HOLTER_COMPLETE").source())
 
 
-for _verb in (*reading.VERBS, watch, alerts, rerun, mark, prune, serve, token, copy, doctor, completion):
+for _verb in (*reading.VERBS, watch, alerts, checks, rerun, mark, prune, serve, token, copy, doctor, completion):
     cli.add_command(_verb)
 
 
