@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import sysconfig
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -105,6 +108,7 @@ def test_settings_change_without_a_restart_and_a_bad_file_changes_nothing(
         dog.send_signal(signal.SIGHUP)
         until(lambda: [each for each in hook.taken if each["alert"]["event"] == "overdue"], "the alert")
         host.settings("chanels: {}")
+        dog.send_signal(signal.SIGHUP)
         until(lambda: "settings_refused" in incidents(host), "the refusal")
         assert dog.poll() is None
         host.settings(with_hook(hook.url))
@@ -112,6 +116,32 @@ def test_settings_change_without_a_restart_and_a_bad_file_changes_nothing(
         assert "other" in host.holter("alerts").out  # still snoozed
     process.kill()
     assert (host.folder / "watch.log").read_text().count("the old ones hold") == 1
+
+
+def test_systemd_hears_that_it_is_ready_alive_reloading_and_stopping(host: Any, until: Any) -> None:
+    host.settings("watchdog: {interval: 10s}")
+    address = str(host.folder / "notify")
+    heard: list[str] = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
+        ear.bind(address)
+        ear.setblocking(False)
+
+        def says(word: str) -> bool:
+            with suppress(BlockingIOError):
+                while True:
+                    heard.append(ear.recv(4096).decode())
+            return any(word in each for each in heard)
+
+        host.env.update(NOTIFY_SOCKET=address, WATCHDOG_USEC="400000")
+        with host.watching() as dog:
+            until(lambda: says("WATCHDOG=1"), "a sign of life")
+            assert heard[0] == "READY=1"
+            heard.clear()
+            until(lambda: says("WATCHDOG=1"), "the next one, long before the next pass", 3.0)
+            dog.send_signal(signal.SIGHUP)
+            until(lambda: says("READY=1"), "the end of the reload")
+            assert [each for each in heard if each.startswith("RELOADING=1\nMONOTONIC_USEC=")]
+        assert says("STOPPING=1")
 
 
 class Pings:
@@ -233,6 +263,4 @@ def test_doctor_tells_of_a_watchdog_that_goes_by_old_settings_and_sends_a_test_a
 
 
 def _holter() -> list[str]:
-    import sysconfig
-
     return [f"{sysconfig.get_path('scripts')}/holter"]
