@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..occupancy import Occupancy
     from ..reports import JobReport, JobStatus, Report
     from ..slots import Place
-    from ..watchdog.doctor import Finding
+    from ..watchdog.finding import Finding
     from ..web.tokens import Token
 
 STYLES = {

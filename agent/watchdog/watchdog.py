@@ -147,8 +147,9 @@ class Watchdog(Half):
 
     def _reload(self) -> None:
         new = None if self.once else self.reloader.look(self.clock.monotonic())
-        for half in (self, *self.fellows) if new else ():
-            half.use(new)
+        if new is not None:
+            for half in (self, *self.fellows):
+                half.use(new)
 
     def _account_for(self) -> None:
         self._account.look(self._store(), self.settings, self.reloader.refused)
