@@ -138,7 +138,7 @@ def _resolve(desk: Desk, row: Transition, run: Run) -> None:
         facts = Facts(RECOVERED, key, row.at, reason, since=first["since"])
         for doc in {doc["channel"]: doc for doc in told}.values():
             order = outbox.Order(
-                doc["channel"], row.seq, run.kind, row.at, doc["fallback"], quiet=doc["quiet"]
+                doc["channel"], row.seq, run.kind, row.at, doc["fallback"], quiet=doc.get("quiet")
             )
             desk.post(run, facts, order)
     desk.close(over, over=True)

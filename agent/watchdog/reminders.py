@@ -53,7 +53,7 @@ def _remind(desk: Desk, key: str, doc: Json) -> None:
     else:
         facts = Facts(alert["event"], dedupe_key, desk.now, run.reason or alert["reason"])
     order = outbox.Order(
-        doc["channel"], doc["seq"], doc["kind"], doc["since"], doc["fallback"], quiet=doc["quiet"]
+        doc["channel"], doc["seq"], doc["kind"], doc["since"], doc["fallback"], quiet=doc.get("quiet")
     )
     desk.post(run, evolve(facts, since=doc["since"], again=again), order)
 

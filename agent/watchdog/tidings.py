@@ -95,7 +95,7 @@ def _end(desk: Desk, incident: Incident, over_at: float, lasting: list[Incident]
         facts = _facts(incident, RECOVERED, f"{incident.key}:{RECOVERED}", over_at, reason)
         for doc in {doc["channel"]: doc for doc in told}.values():
             order = outbox.Order(
-                doc["channel"], desk.seq, INCIDENT, over_at, doc["fallback"], quiet=doc["quiet"]
+                doc["channel"], desk.seq, INCIDENT, over_at, doc["fallback"], quiet=doc.get("quiet")
             )
             desk.post(None, evolve(facts, since=incident.since), order)
     desk.close(over, over=not happened)

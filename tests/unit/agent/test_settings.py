@@ -115,6 +115,22 @@ def test_a_rule_without_jobs_is_told_from_one_that_names_all(home: str) -> None:
             "did you mean ops?",
         ),
         ("alerts: [{on: [failed], after: 0}]", "alerts[0].after", "at least 1"),
+        ("alerts: [{on: [failed], after: 5 of 3}]", "alerts[0].after", "3 of 5"),
+        ("alerts: [{on: [failed], after_crashed: x}]", "alerts[0].after_crashed", "3 of 5"),
+        ("alerts: [{on: [missed], after_missed: 0}]", "alerts[0].after_missed", "at least 1"),
+        ("alerts: [{on: [failed], quiet_hours: 22-7}]", "alerts[0].quiet_hours", "with the quotes"),
+        (
+            'alerts: [{on: [failed], quiet_hours: "22:00-07:00 Europe/Berlim"}]',
+            "alerts[0].quiet_hours",
+            "Berlin",
+        ),
+        ('alerts: [{on: [failed], quiet_hours: {from: "22:00"}}]', "alerts[0].quiet_hours", "22:00-07:00"),
+        (
+            'alerts: [{on: [failed], quiet_hours: {from: "22:00", to: "07:00", days: [x]}}]',
+            "alerts[0].quiet_hours",
+            "mon",
+        ),
+        ("watchdog: {digest: -1}", "watchdog.digest", "from 0"),
         ("alerts: [{on: [failed], recovered: maybe}]", "alerts[0].recovered", "true or false"),
         ("alerts: 5", "alerts", "wrong form"),
         ("checks: {n: 5}", "checks.n", "wrong form"),
@@ -259,6 +275,18 @@ def test_the_template_is_valid_with_every_line_taken_in(home: str) -> None:
     assert settings.project == "billing"
     assert settings.alerts
     assert given(home, TEMPLATE).project == "default"
+
+
+def test_quiet_hours_and_counts_have_a_short_and_a_long_form(home: str) -> None:
+    short = 'after: "3 of 5", quiet_hours: "22:00-07:00 Europe/Berlin"'
+    long = 'after: 3 of 5, quiet_hours: {from: "22:00", to: "07:00", timezone: Europe/Berlin}'
+    rules = given(home, f"alerts: [{{on: [failed], {short}}}, {{on: [failed], {long}}}]").alerts
+    assert rules[0] == rules[1]
+    assert (rules[0].after.count, rules[0].after.of) == (3, 5)
+    assert rules[0].quiet_hours == setting_types.QuietHours("22:00", "07:00", "Europe/Berlin")
+    (rule,) = given(home, 'alerts: {on: [failed], after: 2, quiet_hours: "00:00-00:00"}').alerts
+    assert (rule.after, rule.after_crashed.count) == (setting_types.After(2, 2), 1)
+    assert rule.quiet_hours == setting_types.QuietHours("00:00", "00:00", "UTC")
 
 
 def test_the_template_shows_every_key() -> None:
