@@ -13,6 +13,7 @@ from .agent.terminal import reading, screen
 from .agent.terminal.alerting import alerts
 from .agent.terminal.checks import checks
 from .agent.terminal.copying import copy
+from .agent.terminal.explaining import explain
 from .agent.terminal.options import DURATION, RUN_HELP, AnyCase, as_json, run_argument
 from .agent.terminal.rerunning import rerun
 from .agent.terminal.serving import serve, token
@@ -121,7 +122,10 @@ def init() -> None:
     help="What to do while no slot is free.",
 )
 @click.option(
-    "--needs", multiple=True, metavar="'JOB within 26h'", help="Only if this job completed; may be given again."
+    "--needs",
+    multiple=True,
+    metavar="'JOB within 26h'",
+    help="Only if this job completed; may be given again.",
 )
 @click.option("--on-unmet", type=AnyCase("refuse", "wait", "warn"), help="What to do if it did not [refuse].")
 @click.option("--needs-wait", type=DURATION, metavar="1h", help="Wait so long at most for what it needs.")
@@ -235,7 +239,21 @@ def completion(shell: str) -> None:
         click.echo(made(cli, {}, "holter", "_HOLTER_COMPLETE").source())
 
 
-for _verb in (*reading.VERBS, watch, alerts, checks, rerun, mark, prune, serve, token, copy, doctor, completion):
+for _verb in (
+    *reading.VERBS,
+    watch,
+    alerts,
+    checks,
+    explain,
+    rerun,
+    mark,
+    prune,
+    serve,
+    token,
+    copy,
+    doctor,
+    completion,
+):
     cli.add_command(_verb)
 
 
