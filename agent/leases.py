@@ -151,6 +151,42 @@ def empty() -> Doc:
     return {"token": 0, "slots": 0, "holders": [], "queue": []}
 
 
+def sound(doc: Doc) -> bool:
+    """Whether everybody can read it: over HTTP, whoever may append may write one."""
+    holders, queue = doc.get("holders"), doc.get("queue")
+    if not (isinstance(holders, list) and isinstance(queue, list) and _whole(doc, "token", "slots")):
+        return False
+    return all(_sound(entry) for entry in (*holders, *queue)) and all(
+        _whole(entry, "token")
+        and isinstance(entry.get("numbers"), list)
+        and all(map(_number, entry["numbers"]))
+        for entry in holders
+    )
+
+
+def _sound(entry: Any) -> bool:
+    if not (isinstance(entry, dict) and isinstance(entry.get("seen", {}), dict) and _whole(entry, "occupy")):
+        return False
+    texts = [entry.get(key) for key in ("id", "beat")]
+    known = [entry[key] for key in _NUMBERS if entry.get(key) is not None]
+    names = [entry[key] for key in _NAMES if entry.get(key) is not None]
+    return all(isinstance(text, str) for text in (*texts, *names)) and all(
+        map(_number, (entry.get("lease"), *known))
+    )
+
+
+_NUMBERS = ("namespace", "pid", "start_ticks", "since", "renewed_at")
+_NAMES = ("host", "boot", "run_id", "run_name")
+
+
+def _whole(said: Doc, *names: str) -> bool:
+    return all(type(said.get(name)) is int for name in names)
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
 def sweep(doc: Doc, sight: Sight, now: float, mine: Iterable[str] = ()) -> bool:
     """Take out who is over, but for `mine`; whether that changed anything."""
     changed = False

@@ -146,7 +146,7 @@ def test_of_many_who_claim_one_document_one_gets_it(place: Place) -> None:
     def claim(number: int) -> None:
         store = place.open()
         start.wait()
-        if store.put("lease", "gpu", {"by": number}, 0):
+        if store.put("claim", "gpu", {"by": number}, 0):
             won.append(number)
 
     racers = [threading.Thread(target=claim, args=(number,)) for number in range(8)]
@@ -155,4 +155,4 @@ def test_of_many_who_claim_one_document_one_gets_it(place: Place) -> None:
     for racer in racers:
         racer.join()
     assert len(won) == 1
-    assert place.open().get("lease", "gpu") == Document({"by": won[0]}, 1)
+    assert place.open().get("claim", "gpu") == Document({"by": won[0]}, 1)

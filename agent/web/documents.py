@@ -10,6 +10,7 @@ from starlette.responses import Response
 from ...backends.base import Backend
 from ...backends.http_format import count, documents, plain
 from ...backends.records import Json
+from .. import leases
 from . import bodies
 from .inflate import inflated
 from .reads import told
@@ -51,6 +52,8 @@ async def put_document(request: Request, token: Token, state: State) -> Response
     with state.admission.parcel() as load:
         body = await bodies.read(request, state, load, VALUE_LIMIT)
         value = _object(inflated(body, VALUE_LIMIT) if bodies.gzipped(request) else body)
+    if kind == leases.KIND and not leases.sound(value):
+        raise Refusal(400, "this is no document of a shared limit", "is the client of another version?")
 
     def question(store: Backend) -> Json:
         made = store.put(kind, key, value, version)

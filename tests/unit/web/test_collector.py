@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from holter.agent import identity
+from holter.agent.leases import Lease, Sight, empty, turn
 from holter.agent.web import tokens
 from holter.agent.web.app import make_app
 from holter.agent.web.endpoints import ENDPOINTS, members_of, statuses_of
@@ -154,6 +156,24 @@ def test_a_document_that_could_not_be_told_again_is_refused(site: Site, value: s
         "PUT", "/v1/document?kind=lease&key=a&expect_version=0", value.encode()
     ).refused(400)
     assert site.ask("GET", "/v1/documents?kind=lease").json == {"documents": []}
+
+
+@pytest.mark.parametrize(
+    ("place", "broken"),
+    [("holders", {}), ("queue", {"lease": "1"}), ("queue", {"pid": "x"}), ("holders", {"numbers": None})],
+)
+def test_nobody_makes_a_shared_limit_unreadable_for_all(
+    site: Site, place: str, broken: dict[str, Any]
+) -> None:
+    lease = Lease("a", "gpu", 1, 1, 30.0, {**identity.me(), "run_id": None, "run_name": None})
+    doc = empty()
+    turn(doc, [lease], Sight("b"), 0.0, 0.0)
+    entry = doc["holders"][0]
+    path = "/v1/document?kind=lease&key=gpu&expect_version="
+    good: dict[str, Any] = {"token": 1, "slots": 1, "holders": [], "queue": [], place: [entry]}
+    assert site.ask("PUT", f"{path}0", json.dumps(good).encode()).status == 200
+    for bad in ({}, {**good, place: [{**entry, **broken} if broken else "x"]}):
+        assert "limit" in site.ask("PUT", f"{path}1", json.dumps(bad).encode()).refused(400)
 
 
 def test_addresses_and_methods_that_are_none_are_refused_with_a_hint(site: Site) -> None:
