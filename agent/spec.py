@@ -300,7 +300,7 @@ def _parameters(fn: Any) -> tuple[tuple[str, ...], dict[str, Any], str]:
 
 
 def _needs(options: Options, configured: dict[str, Any] | None = None) -> Needs | None:
-    given = {
+    given: dict[str, Any] = {
         "needs": options.get("needs"),
         "on_unmet": options.get("on_unmet"),
         "wait": options.get("needs_wait"),

@@ -21,7 +21,7 @@ _TITLES = {
 @run_argument
 @as_json
 def explain(run: str, as_json: bool) -> None:
-    """Say why a run is what it is: who said so, what was expected, who was told."""
+    """Say who judged a run, against what, and who was told."""
     from ..explain import explain as account
     from ..explain import gather
     from ..lookup import find_run

@@ -18,7 +18,7 @@ NOT_FOUND, REFUSED = 127, 126
 @click.command(epilog=RUN_HELP)
 @run_argument
 def rerun(run: str) -> int:
-    """Start a run's command again, as it was recorded; exit with its code."""
+    """Start a run's recorded command again; exit with its code."""
     from ..identity import me
     from ..lookup import find_run
     from ..rerun import command_of, environment
