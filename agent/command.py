@@ -16,11 +16,11 @@ import sys
 from contextlib import ExitStack
 from functools import partial
 from json import dumps
-from signal import SIGTERM
+from signal import SIGKILL, SIGTERM
 
 from ..backends.clock import SYSTEM
 from ..backends.errors import HolterError, NeedsUnmet, ScheduleError, SettingsError, SlotTimeout, UnknownLimit
-from . import identity, recorder, secrets
+from . import identity, oom_kills, recorder, secrets
 from .active import ActiveRun
 from .children import Child
 from .endings import Ending
@@ -168,9 +168,13 @@ class _Attempts:
         if run.state == "PENDING":
             run.try_again(1)
         while True:
+            before = oom_kills.around_us()
             child, keeper = self._listen()
             timeout = self._timeout if child.timed_out else None
-            ending = judge(child.code or 0, told=relay.told, timeout=timeout, complaint=keeper.complaint)
+            starved = child.code == -SIGKILL and oom_kills.around_us() > before
+            ending = judge(
+                child.code or 0, told=relay.told, timeout=timeout, complaint=keeper.complaint, starved=starved
+            )
             again = relay.told is None and retryable(ending, retry_on)
             delay = policy.delay_after(run.attempt, None) if again else None
             relay.watch(None)

@@ -17,9 +17,17 @@ if TYPE_CHECKING:
 TIMED_OUT = 124  # exit code, as GNU timeout has it
 
 
-def judge(code: int, *, told: int | None = None, timeout: float | None = None, complaint: str = "") -> Ending:
+def judge(
+    code: int,
+    *,
+    told: int | None = None,
+    timeout: float | None = None,
+    complaint: str = "",
+    starved: bool = False,
+) -> Ending:
     """How a command ended. `code` is its exit code, or minus the signal that ended it; `told` the last signal to end
     that was passed on to it; `timeout` the seconds of the time limit that it ran into; `complaint` what it said last.
+    `starved`: the kernel killed for want of memory meanwhile.
 
     An exit by a signal is CRASHED, but CANCELLED after Ctrl-C; `exit_code` is what `holter run` exits with. Pure.
     """
@@ -34,6 +42,8 @@ def judge(code: int, *, told: int | None = None, timeout: float | None = None, c
     if told is not None and exit_code == 128 + told:
         return Ending("CRASHED", f"terminated by {_signal_name(told)}", exit_code, _signal_name(told))
     after = f" after {_signal_name(told)}" if told is not None else ""
+    if died_by == "SIGKILL" and starved:
+        return Ending("CRASHED", "killed by the kernel: out of memory", exit_code, died_by)
     if died_by is not None:
         return Ending("CRASHED", f"killed by {died_by}{_cause(-code)}{after}", exit_code, died_by)
     return Ending(

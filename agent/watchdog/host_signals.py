@@ -16,9 +16,9 @@ from attrs import field, frozen
 
 from ...backends.schedule import format_duration
 from .. import identity
+from ..oom_kills import kills, text
 from ..settings import HostSettings, Room
 
-GROUPS = "/sys/fs/cgroup"
 EASED = 0.2  # a signal is over when it is so much of its threshold on the good side
 KILLED_FOR = 600.0  # seconds for which the kernel's killing for want of memory is told
 
@@ -117,24 +117,6 @@ def size(count: float) -> str:
 
 
 # --- the kernel's files --------------------------------------------------------------------------------------
-
-
-def text(path: str) -> str:
-    """A file of the kernel's; "" where it cannot be read."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(2**20)
-    except OSError:
-        return ""
-
-
-def kills(file: str) -> int | None:
-    """The line `oom_kill N` of a cgroup's memory.events (v2), memory.oom_control (v1) or /proc/vmstat."""
-    for line in text(file).splitlines():
-        name, _, value = line.partition(" ")
-        if name == "oom_kill" and value.isdecimal():
-            return int(value)
-    return None
 
 
 def booted_at(proc: str = "") -> float | None:

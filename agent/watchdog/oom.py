@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .. import identity
+from ..oom_kills import GROUPS, counter, kills
 from .adopt import Header, Live
-from .host_signals import GROUPS, kills, text
 
 REASON = "killed by the kernel: out of memory"
 
@@ -60,21 +60,10 @@ class Ooms:
         self._before = {**self._counts(set(self._files.values()) - set(self._now)), **self._now}
 
     def _file_of(self, header: Header) -> str | None:
-        """The counter of a live process's own memory cgroup; None where there is none that can be read."""
         pid = header.get("pid")
         if not isinstance(pid, int) or not identity.alive(header):
             return None
-        for line in text(f"{self._proc}/{pid}/cgroup").splitlines():
-            _, kinds, path = line.split(":", 2)
-            if kinds == "":
-                file = f"{self._groups}{path.rstrip('/')}/memory.events"
-            elif "memory" in kinds.split(","):
-                file = f"{self._groups}/memory{path.rstrip('/')}/memory.oom_control"
-            else:
-                continue
-            if kills(file) is not None:
-                return file
-        return None
+        return counter(pid, self._proc, self._groups)
 
     @staticmethod
     def _counts(files: set[str]) -> dict[str, int]:

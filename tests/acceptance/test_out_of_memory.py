@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import sysconfig
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 GROUPS = Path("/sys/fs/cgroup")
 LIMIT = 64 * 2**20
+HOLTER = [f"{sysconfig.get_path('scripts')}/holter"]
 QUICK = {"HOLTER_HEARTBEAT": "0.2"}
 SETTINGS = "    watchdog: {interval: 0.2}\n"
 EATS = """
@@ -70,6 +72,24 @@ def test_a_run_that_the_kernel_killed_for_want_of_memory_says_so(host: Any, grou
     assert (run.state, run.reason) == ("CRASHED", "killed by the kernel: out of memory")
     (notes,) = [held.value["notes"] for _, held in host.store.list("host")]
     assert any("killed 1 process for want of memory" in note for note in notes)
+
+
+def test_a_command_that_the_kernel_killed_for_want_of_memory_says_so_itself(host: Any, group: Path) -> None:
+    (host.folder / "go").touch()
+    script = host.script(
+        EATS.replace("from holter import flow", "flow = lambda name: lambda function: function")
+    )
+    joins = f'echo $$ > {group}/cgroup.procs; exec "$0" "$@"'
+    process = host.spawn(
+        ["bash", "-c", joins, *HOLTER, "run", "--name", "eater", "--", sys.executable, str(script)]
+    )
+    assert process.wait(30) == 137
+    run = host.one("eater")
+    assert (run.state, run.signal, run.reason) == (
+        "CRASHED",
+        "SIGKILL",
+        "killed by the kernel: out of memory",
+    )
 
 
 def test_a_run_that_was_killed_otherwise_does_not_blame_the_memory(host: Any, until: Any) -> None:

@@ -47,6 +47,8 @@ def test_an_exit_code_or_a_signal_means_one_ending(
 
 def test_the_reason_says_it_in_words() -> None:
     assert judge(-KILL).reason == "killed by SIGKILL (out of memory, or somebody's kill -9)"
+    assert judge(-KILL, starved=True).reason == "killed by the kernel: out of memory"
+    assert judge(1, starved=True).state == "FAILED"
     assert judge(-SEGV).reason == "killed by SIGSEGV (segmentation fault)"
     assert (
         judge(-KILL, told=TERM).reason
