@@ -95,8 +95,6 @@ def _beginning(store: Backend, job: Job, now: float) -> float:
 
 def redo_from(store: Backend, job: Job, top: Head, created_at: float, now: float) -> float:
     """From where on to write, when something is new of a run that was created at that time (Unix seconds)."""
-    if created_at - EARLY > top.until:
-        return top.until
     return max(top.since, now - CORRECTED, min(top.until, _before(store, job, created_at)))
 
 
