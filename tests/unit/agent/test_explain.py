@@ -63,6 +63,15 @@ def test_own_testimony_is_told_from_a_mark_and_from_proof(world: World) -> None:
     assert told["a4"].what[-1] == "It is RUNNING; nobody has said that it ended."
 
 
+def test_what_a_process_says_after_it_was_ended_from_outside_is_no_testimony(world: World) -> None:
+    world.scribe.start("a1")
+    world.scribe.say("judge", run="a1", state="TIMED_OUT", by="proof", reason="ran longer than 5 s")
+    world.scribe.end("a1", "CANCELLED", reason="SIGTERM")
+    told = world.explain()
+    assert (told.state, told.witness) == ("TIMED_OUT", "proof")
+    assert "ended its process from outside" in told.what[-1]
+
+
 def test_conditions_say_when_and_that_silence_is_no_proof(world: World) -> None:
     world.scribe.start("a1")
     world.scribe.condition("a1", "lost", reason="silent for 60 s")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +166,36 @@ def test_incidents_call_for_automations_too(world: World) -> None:
     )
     assert [world.act(on=("disk",)), world.act(on=("disk",))] == [1, 0]
     assert world.said()[0]["reason"] == "full"
+
+
+def test_two_watchdogs_at_once_on_one_store_do_each_once_and_keep_the_bound_together(tmp_path: Path) -> None:
+    clock, url = HandSetClock(), "sqlite:///shared.db"
+    store = open_backend(url, str(tmp_path), clock=clock)
+    scribe = Scribe(store, clock)
+    for number in range(12):
+        scribe.ran(f"a{number}")
+    settings = Settings(
+        home=str(tmp_path), alerts=(Rule(on=("failed",), run="true", back_off=0.0, max=Bound(4, 600.0)),)
+    )
+    dogs = [Automations(clock, "web-1") for _ in range(2)]
+    begin = threading.Barrier(2)
+
+    def watch(dog: Automations) -> int:
+        own = open_backend(url, str(tmp_path), clock=clock)
+        begin.wait()
+        done = sum(dog.act(own, settings) for _ in range(3))
+        own.close()
+        return done
+
+    with ThreadPoolExecutor(2) as pool:
+        assert 1 <= sum(pool.map(watch, dogs)) <= 4
+    started = [process for dog in dogs for process in dog.started]
+    for process in started:
+        process.wait(30)
+    claims = [held.value for _, held in store.list(KIND) if held.value["state"] == "started"]
+    assert len(started) <= len(claims) <= 4
+    assert len(open_incidents(store)) == 1
+    store.close()
 
 
 class Killed(BaseException):
