@@ -12,6 +12,7 @@ from .options import DURATION, as_json
 if TYPE_CHECKING:
     from ...backends.records import Json
     from ..jobs import Registered
+    from ..setting_types import Check
     from .desk import Desk
 
 _project = click.option(
@@ -214,10 +215,10 @@ def _rows(desk: Desk) -> list[Json]:
     return rows
 
 
-def _given(configured: object) -> Json:
+def _given(configured: Check | None) -> Json:
     from attrs import asdict
 
-    return {} if configured is None else {k: v for k, v in asdict(configured).items() if v is not None}  # type: ignore[call-overload]
+    return {} if configured is None else {k: v for k, v in asdict(configured).items() if v is not None}
 
 
 def _words(check: Json) -> str:

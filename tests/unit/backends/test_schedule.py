@@ -21,6 +21,7 @@ from holter.backends.schedule import Schedule, check_syntax, format_duration, pa
 ZONES = [
     *("UTC", "Europe/Berlin", "Europe/Dublin", "America/New_York", "America/Santiago", "America/Havana"),
     *("Australia/Lord_Howe", "Pacific/Chatham", "Africa/Cairo", "Antarctica/Troll", "Asia/Gaza"),
+    "Africa/Casablanca",
 ]
 
 
