@@ -239,8 +239,9 @@ def _charge(store: Backend, doc: Json, now: float) -> bool | None:
 
 def _tell(store: Backend, now: float) -> None:
     """The incidents of the bounds that are reached: one for each job, for as long as there is no room."""
-    board = Board(store)
-    for name, held in store.list(PACE):
+    paces = store.list(PACE)
+    board = Board(store) if paces else None
+    for name, held in paces:
         doc, bound = held.value, Bound(**held.value["max"])
         full = len(recent(doc["times"], bound, now)) >= bound.count
         scope = f"automation:{doc['project']}/{doc['job']}"
@@ -250,8 +251,11 @@ def _tell(store: Backend, now: float) -> None:
             reason = f"automations have acted {times}, which is the most: no more until there is room"
             key = f"{scope}:{int(doc['refused_at'])}"
             wanted = [Incident(AUTOMATION, key, reason, doc["refused_at"], doc["project"], doc["job"])]
-        board.settle(scope, wanted, now)
-        if doc["refused_at"] is not None and not full:
+        if board is not None:
+            board.settle(scope, wanted, now)
+        if not recent(doc["times"], bound, now):
+            store.delete(PACE, name, held.version)
+        elif doc["refused_at"] is not None and not full:
             store.put(PACE, name, {**doc, "refused_at": None}, held.version)
 
 

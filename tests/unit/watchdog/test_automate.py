@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holter.agent.setting_types import Bound, Rule, Settings
-from holter.agent.watchdog.automate import KIND, Automations
+from holter.agent.watchdog.automate import KIND, PACE, Automations
 from holter.agent.watchdog.bound import next_at, recent
 from holter.agent.watchdog.incidents import Board, Incident, open_incidents
 from holter.backends.base import Backend
@@ -196,6 +196,30 @@ def test_two_watchdogs_at_once_on_one_store_do_each_once_and_keep_the_bound_toge
     assert len(started) <= len(claims) <= 4
     assert len(open_incidents(store)) == 1
     store.close()
+
+
+class Contended:
+    """A store where another watchdog charges the job's bound just before we do."""
+
+    def __init__(self, store: Backend) -> None:
+        self._store, self.contended = store, False
+
+    def put(self, kind: str, key: str, value: Any, version: int) -> int | None:
+        if kind == PACE and not self.contended:
+            self.contended = True
+            assert self._store.put(kind, key, value, version) is not None
+        return self._store.put(kind, key, value, version)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+def test_a_bound_that_another_watchdog_charged_in_between_is_looked_at_again(world: World) -> None:
+    world.rule = Rule(on=("failed",), run="true", back_off=0.0, max=Bound(1, 600.0))
+    world.scribe.ran("a1")
+    settings = Settings(home=str(world.home), alerts=(world.rule,))
+    assert world.dog.act(Contended(world.store), settings) == 0  # type: ignore[arg-type]
+    assert [world.act(), world.states()] == [0, ["refused"]]
 
 
 class Killed(BaseException):
