@@ -1,0 +1,83 @@
+"""The channels that Apprise reaches: chat, e-mail, push and the like."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING, ClassVar
+from urllib.parse import unquote
+
+from ...backends.errors import ChannelError
+from .channel_common import spoken, within
+
+if TYPE_CHECKING:
+    from ...backends.records import Json
+
+
+class Apprise:
+    """Any service that Apprise knows, by its URL. It gets the alert's `title` and `body`.
+
+    Apprise has no time limit for a whole delivery, so it works in a thread that is left behind after the timeout;
+    that thread ends by Apprise's own socket timeouts. Apprise does not tell permanent failures from others:
+    only a URL that it cannot read is permanent.
+    """
+
+    _parts: ClassVar[set[str]] = set()
+
+    def __init__(self, url: str) -> None:
+        try:
+            self._apprise = import_module("apprise")
+        except ImportError as error:
+            hint = "pip install 'holter[alerts]'"
+            raise ChannelError("Apprise is not installed", permanent=True, hint=hint) from error
+        for part in re.findall(r"[^/:@?&=,]{4,}", url.partition("://")[2]):
+            self._parts.update((part, unquote(part)))
+        self._place = f"Apprise {url.partition(':')[0]}://"
+        asset = self._apprise.AppriseAsset(app_id="Holter", app_desc="Holter", storage_mode="memory")
+        self._service = self._apprise.Apprise(asset=asset)
+        with self._overheard() as said:
+            if not self._service.add(url):
+                message = f"{self._place}: not a usable URL{spoken(said)}"
+                hint = "`apprise --details` lists the services and their URLs"
+                raise ChannelError(message, permanent=True, hint=hint)
+
+    def send(self, alert: Json, timeout: float) -> None:
+        delivered, said = within(timeout, self._place, lambda: self._notify(alert))
+        if not delivered:
+            raise ChannelError(f"{self._place} did not deliver{spoken(said)}")
+
+    def _notify(self, alert: Json) -> tuple[bool, list[str]]:
+        kinds = self._apprise.NotifyType
+        kind = {"completed": kinds.SUCCESS, "recovered": kinds.SUCCESS, "test": kinds.INFO}
+        with self._overheard() as said:
+            done = self._service.notify(
+                title=alert["title"],
+                body=alert["body"],
+                notify_type=kind.get(alert["event"], kinds.FAILURE),
+                body_format=self._apprise.NotifyFormat.TEXT,
+            )
+        return bool(done), said
+
+    @contextmanager
+    def _overheard(self) -> Iterator[list[str]]:
+        """What Apprise logs meanwhile: its only account of a failure, from whichever thread. It may stem from another
+        delivery at the same time, so the parts of every URL that was ever opened are blanked."""
+        said: list[str] = []
+
+        def keep(record: logging.LogRecord) -> None:
+            text = record.getMessage()
+            for part in sorted(self._parts, key=len, reverse=True):
+                text = text.replace(part, "***")
+            said.append(text)
+
+        handler = logging.Handler(logging.WARNING)
+        handler.emit = keep  # type: ignore[method-assign]
+        logger = logging.getLogger("apprise")
+        logger.addHandler(handler)
+        try:
+            yield said
+        finally:
+            logger.removeHandler(handler)
