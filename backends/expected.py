@@ -169,5 +169,5 @@ def _moving(period: float, starts: Sequence[float], since: float, until: float) 
         if following is None:
             return
         if following >= at - EARLY and at <= until:
-            yield Turn(at, following, at + period - EARLY)
+            yield Turn(at, following, following)
         anchor = following
