@@ -39,6 +39,12 @@ def test_a_turn_is_open_until_it_is_answered_or_over() -> None:
     assert outcomes(Evidence(), at + 1800) == ["missed"]
 
 
+def test_a_start_of_seconds_before_its_time_answers_the_turn_and_not_the_one_before() -> None:
+    at = MIDNIGHT + 3600
+    assert outcomes(Evidence((at - 4,)), at + 10) == ["missed", "on_time"]
+    assert outcomes(Evidence((at - 6,)), at + 10) == ["late"]
+
+
 def test_the_moment_at_which_the_next_outcome_is_due_is_told() -> None:
     _, until, due = decide(HALF_HOURLY, Evidence(), MIDNIGHT, MIDNIGHT + 1900, MIDNIGHT + 1900)
     assert (until, due) == (MIDNIGHT, MIDNIGHT + 3595)

@@ -136,6 +136,22 @@ def test_freshness_counts_from_the_last_completed_run() -> None:
     assert events(job(since=AT_TWO), declared, AT_TWO + DAY + 1) == ["not_fresh"]
 
 
+def test_of_a_paused_job_only_what_its_runs_say_is_said_and_the_end_of_the_pause_is_the_time_to_look_again() -> (
+    None
+):
+    paused = job(run(AT_TWO, "FAILED"), pauses=((AT_TWO + DAY, AT_TWO + 3 * DAY),))
+    verdict = judge(paused, Expectation.of({**NIGHTLY, "fresh_within": DAY}), AT_TWO + 2 * DAY)
+    assert [each.event for each in verdict.problems] == ["failed"]
+    assert verdict.due_at == AT_TWO + 3 * DAY
+
+
+def test_a_verdict_names_the_moment_at_which_it_becomes_another_one() -> None:
+    yesterday, expected = job(run(AT_TWO - DAY + 1)), Expectation.of({**NIGHTLY, "finish_by": "3h"})
+    assert judge(yesterday, expected, AT_TWO - 1).due_at == AT_TWO + 900
+    assert judge(yesterday, expected, AT_TWO + 900).due_at == AT_TWO + 3 * 3600
+    assert judge(yesterday, expected, AT_TWO + 3 * 3600).due_at == AT_TWO + DAY
+
+
 def test_settings_overrule_the_decorator_name_by_name() -> None:
     class Check:
         grace = 60.0
