@@ -21,6 +21,31 @@ def from_seed(seed: int) -> bytes:
     return Random(seed).randbytes(LENGTH)
 
 
+def broken_rule(plan: bytes) -> str | None:
+    """Play a history: the rule that it broke, None where all was well."""
+    try:
+        History(plan).play()
+    except AssertionError as error:
+        return str(error)
+    return None
+
+
+def shortened(plan: bytes, tries: int = 300) -> bytes:
+    """A shorter history that breaks a rule too: whatever can be left out is."""
+    size = len(plan) // 2
+    while size and tries:
+        at = 0
+        while at < len(plan) and tries:
+            tries -= 1
+            shorter = plan[:at] + plan[at + size :]
+            if broken_rule(shorter) is not None:
+                plan = shorter
+            else:
+                at += size
+        size //= 2
+    return plan
+
+
 class History:
     """Reads bytes and lets the world act on them."""
 
@@ -188,8 +213,10 @@ class History:
         if guard is None:
             return
         kinds = ("kill before", "kill after", "fail before", "fail after", "meanwhile")
-        act = self._meanwhile(guard) if kinds[kind] == "meanwhile" else None
-        guard.trap = Trap(after, kinds[kind], act)
+        guard.trap = Trap(after, kinds[kind])
+        if kinds[kind] == "meanwhile":
+            guard.trap.act, guard.trap.at = self._meanwhile(guard)
+            guard.trap.after %= 4 if guard.trap.at else 48
 
     def process_trap(self, name: str) -> None:
         process = self._process()
@@ -198,7 +225,8 @@ class History:
                 self._byte() % 3, ("kill before", "kill after", "fail after")[self._byte() % 3]
             )
 
-    def _meanwhile(self, guard: Guard) -> Callable[[], None]:
+    def _meanwhile(self, guard: Guard) -> tuple[Callable[[], None], tuple[str, ...]]:
+        """What somebody else does, and at which call of this watchdog."""
         what, who = self._byte() % 6, self._byte()
         world = self.world
         others = [each for each in world.guards.values() if each is not None and each is not guard]
@@ -221,7 +249,7 @@ class History:
                     if each.alive and each.machine.up and not each.paused:
                         (world.alert if what == 2 else world.detect)(each)
 
-        return act
+        return act, (("put", "alert") if what == 2 else ())
 
     def command(self, name: str) -> None:
         machine = self._machine()
@@ -271,7 +299,7 @@ class History:
                 process.trap = None
             guard = world.guards[machine.name] or world.start_guard(machine)
             guard.paused, guard.trap = False, None
-        for seconds in (*(70.0,) * 8, *(TICK,) * 6):
+        for seconds in (*(70.0,) * 3, *(400.0,) * 4, *(TICK,) * 6):
             world.tick(seconds=seconds)
         world.oracle.settled()
 

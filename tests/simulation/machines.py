@@ -169,6 +169,7 @@ class Process:
         return not self.alive and not (self.orphans and self.contained and self.boot == self.machine.boot_id)
 
     def say(self, event: str, **fields: Any) -> None:
+        self.hung_at = None
         os.write(self.fd, encode({"event": event, "at": self.machine.clock.wall(), **fields}))
 
     def start(self, name: str, parent: Truth | None, check: dict[str, Any]) -> Truth:
@@ -248,7 +249,7 @@ class Process:
         self.hung, self.hung_at = True, self.machine.clock.monotonic()
 
     def resume(self) -> None:
-        self.hung, self.hung_at = False, None
+        self.hung = False  # and is still taken for silent until it has said something
 
     def replace(self) -> None:
         """`exec`: the lock is gone, the process is not, and it says nothing any more."""

@@ -22,7 +22,7 @@ from typing import Any
 
 from holter.agent import identity, journal
 from holter.agent.setting_types import Channel, Rule, Settings
-from holter.agent.watchdog import delivery
+from holter.agent.watchdog import births, delivery
 from holter.agent.watchdog.adopt import catch_up
 from holter.agent.watchdog.daemon import Herald, Tidier, Watchdog
 from holter.backends import memory
@@ -34,11 +34,11 @@ from holter.backends.urls import open_backend
 
 from . import store
 from .machines import Machine, MachineClock, Process, Truth, close_all
-from .oracle import Oracle
+from .oracle import Oracle, members
 
 TICK = 4.0  # seconds between passes
 EVENTS = ("failed", "crashed", "timed_out", "unresponsive", "lost", "overdue", "stalled")
-SHARED = "/dev/shm" if os.path.isdir("/dev/shm") else None
+SHARED = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108 - mkdtemp makes it safe
 store.install()
 
 
@@ -53,6 +53,7 @@ class Trap:
 
     after: int
     kind: str
+    at: tuple[str, ...] = ()  # only calls that begin so are counted: the method and its first argument
     act: Callable[[], None] | None = None
 
 
@@ -90,11 +91,12 @@ class World:
         self.store_up, self.channel = True, "works"
         self.actor: Any = None
         self.nested = False
+        self.broken: list[AssertionError] = []
         self.reset = False  # whether anybody ever set a clock
         self.hindsight: int | None = (
             None  # transitions that the first look at the store found: history, not news
         )
-        self.delivered: list[dict[str, Any]] = []
+        self.said: Counter[str] = Counter()  # what arrived, by dedupe key
         self.doubtful: Counter[str] = (
             Counter()
         )  # deliveries of which the sender cannot know that they were made
@@ -112,6 +114,9 @@ class World:
         self._replace(store.SimulatedStore, "world", self)
         self._replace(fcntl, "lockf", _lock_of_the_open_file)
         self._replace(delivery, "open_channel", lambda *args, **more: self)
+        self._replace(
+            births, "_watch", lambda folder: -1
+        )  # no inotify: closing one costs the kernel milliseconds
         self._replace(journal, "new_id", self._new_id)
         self._replace(journal.Journal, "__init__", _recorded_opening(self, journal.Journal.__init__))
         self._replace(journal.Journal, "write", _recorded_writing(self, journal.Journal.write))
@@ -160,6 +165,14 @@ class World:
         finally:
             self.actor, identity.PROC, os.environ["HOLTER_TEST_HOST"] = before
 
+    @contextmanager
+    def remembered(self) -> Iterator[None]:
+        try:
+            yield
+        except AssertionError as error:
+            self.broken.append(error)
+            raise
+
     # --- the store ---
 
     def open_inner(self, clock: Any) -> Backend:
@@ -178,7 +191,7 @@ class World:
         """One call of one actor, with whatever happens at it."""
         if isinstance(actor, Guard) and not actor.alive:
             raise Killed
-        trap = self._sprung(actor)
+        trap = self._sprung(actor, (name, *args))
         if trap is not None and trap.act is not None:
             self.meanwhile(trap.act)
         if trap is not None and trap.kind in ("kill before", "fail before"):
@@ -198,13 +211,11 @@ class World:
             and self.hindsight is None
         ):
             self.hindsight = args[2]["seq"]
-        if name == "put" and isinstance(actor, Guard) and args[0] in ("alert", "told"):
-            actor.in_flight.clear()  # what was sent is on record
         return result
 
-    def _sprung(self, actor: Any) -> Trap | None:
+    def _sprung(self, actor: Any, said: tuple[Any, ...]) -> Trap | None:
         trap: Trap | None = getattr(actor, "trap", None)
-        if trap is None or self.nested:
+        if trap is None or self.nested or said[: len(trap.at)] != trap.at:
             return None
         trap.after -= 1
         if trap.after >= 0:
@@ -252,13 +263,15 @@ class World:
         guard = self.actor
         if self.channel == "refuses":
             raise ChannelError("the channel is down")
-        self.oracle.told(alert)
-        self.delivered.append(alert)
-        self.note(f"  alert {alert['event']} {alert['dedupe_key']}")
+        with self.remembered():
+            self.oracle.told(alert)
+        keys = [each["dedupe_key"] for each in members(alert)]
+        self.said.update(keys)
+        self.note(f"  alert {alert['event']} {' '.join(keys)}")
         if self.channel == "loses answers":
-            self.doubtful[alert["dedupe_key"]] += 1
+            self.doubtful.update(keys)
             raise ChannelError("no answer")
-        guard.in_flight.append(alert["dedupe_key"])
+        guard.in_flight += keys
 
     # --- watchdogs ---
 
@@ -307,7 +320,9 @@ class World:
             try:
                 act()
             except Killed:
-                return False
+                pass
+        if self.broken:  # a step of the watchdog takes any error for one of its own, and goes on
+            raise self.broken[0]
         return guard.alive
 
     def detect(self, guard: Guard) -> None:
@@ -318,10 +333,18 @@ class World:
         if guard.disturbed:
             guard.calm_since = guard.pass_began + 75.0  # its steps back off for up to a minute
         elif whole and not self.nested and guard.pass_began >= guard.calm_since:
+            self.oracle.works(guard.dog.steps)
             self.oracle.found_all(guard, began)
 
     def alert(self, guard: Guard) -> None:
-        self._as(guard, guard.herald.step)
+        guard.disturbed = False
+        whole = self._as(guard, guard.herald.step)
+        if whole and not (guard.disturbed or self.nested) and guard.pass_began >= guard.calm_since:
+            self.oracle.works(guard.herald.steps)
+        if guard.disturbed:
+            guard.calm_since = guard.pass_began + 75.0
+        if whole:
+            guard.in_flight.clear()  # what was sent is on record
 
     def tidy(self, guard: Guard) -> None:
         self._as(guard, guard.tidier.step)
@@ -393,7 +416,8 @@ def _recorded_writing(world: World, writing: Any) -> Any:
                 raise Killed
             for _, event in decode(line):
                 if event is not None and event["event"] == "judge":
-                    world.oracle.judged(world.actor, event)
+                    with world.remembered():
+                        world.oracle.judged(world.actor, event)
         writing(self, line)
 
     return write
