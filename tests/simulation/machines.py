@@ -246,14 +246,17 @@ class Process:
             self.die()
 
     def hang(self) -> None:
-        self.hung, self.hung_at = True, self.machine.clock.monotonic()
+        self.hung = True
+        if self.hung_at is None:  # else it has said nothing since it hung before
+            self.hung_at = self.machine.clock.monotonic()
 
     def resume(self) -> None:
         self.hung = False  # and is still taken for silent until it has said something
 
     def replace(self) -> None:
         """`exec`: the lock is gone, the process is not, and it says nothing any more."""
-        self.replaced, self.hung_at = True, self.machine.clock.monotonic()
+        self.hang()
+        self.hung, self.replaced = False, True
         self._close(self.leftover)
         self._close([self.fd])
         self.fd = -1

@@ -94,7 +94,9 @@ class Oracle:
         elif name == "overdue" and not self.world.reset:
             assert self.world.now - truth.began >= truth.check["max_duration"], f"it is in time: {event}"
         elif name == "stalled" and not self.world.reset:
-            assert self.world.now - truth.active >= truth.check["stall_after"], f"it moves: {event}"
+            unheard = truth.active >= max(process.heard, default=0.0)  # what it did has not come this far
+            moved = self.world.now - truth.active < truth.check["stall_after"]
+            assert unheard or not moved, f"it moves: {event}"
 
     def _silent(self, process: Process) -> float:
         """Seconds for which the process could have run and did not."""
