@@ -12,13 +12,16 @@ from urllib.parse import unquote
 
 from ...backends.errors import ChannelError
 from .channel_common import spoken, within
+from .dialects import Dialect, dialect_of, uncalled
+from .fitting import printable, title_of
 
 if TYPE_CHECKING:
     from ...backends.records import Json
 
 
 class Apprise:
-    """Any service that Apprise knows, by its URL. It gets the alert's `title` and `body`.
+    """Any service that Apprise knows, by its URL. It gets the alert's `title` and `body`, cut to what the service
+    takes. With `format=` or `overflow=` in its URL, Apprise gets the whole and does with it as told there.
 
     Apprise has no time limit for a whole delivery, so it works in a thread that is left behind after the timeout;
     that thread ends by Apprise's own socket timeouts. Apprise does not tell permanent failures from others:
@@ -43,6 +46,15 @@ class Apprise:
                 message = f"{self._place}: not a usable URL{spoken(said)}"
                 hint = "`apprise --details` lists the services and their URLs"
                 raise ChannelError(message, permanent=True, hint=hint)
+        self._raw = re.search(r"[?&](format|overflow)=", url) is not None
+        self._dialect = dialect_of(url.partition(":")[0]) or Dialect(self._room())
+
+    def _room(self) -> int:
+        """Characters that each of the services takes (one URL may name several)."""
+        if not self._raw:
+            for service in self._service:  # what grows when Apprise escapes it is cut rather than refused
+                service.overflow_mode = self._apprise.OverflowMode.TRUNCATE
+        return min((int(service.body_maxlen) for service in self._service), default=0) or 32768
 
     def send(self, alert: Json, timeout: float) -> None:
         delivered, said = within(timeout, self._place, lambda: self._notify(alert))
@@ -50,12 +62,14 @@ class Apprise:
             raise ChannelError(f"{self._place} did not deliver{spoken(said)}")
 
     def _notify(self, alert: Json) -> tuple[bool, list[str]]:
+        raw = (uncalled(title_of(alert)), uncalled(printable(alert["body"])))
+        title, body = raw if self._raw else self._dialect.texts(alert)
         kinds = self._apprise.NotifyType
         kind = {"completed": kinds.SUCCESS, "recovered": kinds.SUCCESS, "test": kinds.INFO}
         with self._overheard() as said:
             done = self._service.notify(
-                title=alert["title"],
-                body=alert["body"],
+                title=title,
+                body=body,
                 notify_type=kind.get(alert["event"], kinds.FAILURE),
                 body_format=self._apprise.NotifyFormat.TEXT,
             )
