@@ -55,7 +55,8 @@ class Check:
 
 @frozen
 class Channel:
-    """Where alerts go. `kind` is apprise (`target`: URL), webhook (`target`: URL, `secret` signs) or command."""
+    """Where alerts go. `kind` is apprise (`target`: URL), webhook (`target`: URL, `secret` signs), command, log
+    (`target`: an absolute path) or desktop (no `target`)."""
 
     kind: str
     target: str = field(repr=False)

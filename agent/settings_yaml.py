@@ -114,13 +114,17 @@ def _long_forms(raw: dict[str, Any]) -> dict[str, Any]:
 def _channel(value: Any, _: Any) -> Channel:
     if isinstance(value, str):
         return Channel("apprise", value)
-    if isinstance(value, dict) and isinstance(value.get("command"), str) and set(value) == {"command"}:
-        return Channel("command", value["command"])
+    if value == {"desktop": True}:
+        return Channel("desktop", "")
+    for kind in ("command", "log"):
+        if isinstance(value, dict) and set(value) == {kind} and isinstance(value[kind], str):
+            return Channel(kind, value[kind])
     texts = isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
     if texts and "webhook" in value and set(value) <= {"webhook", "secret"}:
         return Channel("webhook", value["webhook"], value.get("secret"))
     raise SettingsError(
-        "is no channel", hint="write an Apprise URL, {webhook: URL, secret: ...} or {command: ...}"
+        "is no channel",
+        hint="write an Apprise URL, {webhook: URL, secret: ...}, {command: ...}, {log: PATH} or {desktop: true}",
     )
 
 

@@ -1,4 +1,4 @@
-"""Where alerts are said: webhooks, commands, and whatever Apprise reaches.
+"""Where alerts are said: webhooks, commands, log files, desktops, and whatever Apprise reaches.
 
 `send` returns once the other side took the alert, and raises `ChannelError` otherwise; `permanent` is true where
 another try cannot help. What is NOT guaranteed: after a timeout nobody knows whether the alert arrived, so it is
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Protocol
 from ...backends.errors import ChannelError, SettingsError
 from ..settings import expand
 from .channel_apprise import Apprise
-from .channel_command import Command
+from .channel_command import Command, Desktop
+from .channel_log import Log
 from .channel_webhook import Webhook
 
 if TYPE_CHECKING:
@@ -46,4 +47,8 @@ def open_channel(channel: Channel, environ: Mapping[str, str] = os.environ) -> S
         return Webhook(target, secret)
     if channel.kind == "command":
         return Command(target)
+    if channel.kind == "log":
+        return Log(target)
+    if channel.kind == "desktop":
+        return Desktop(environ)
     return Apprise(target)

@@ -240,6 +240,18 @@ def test_a_url_that_apprise_cannot_read_is_permanent_and_not_printed(
     assert "T0K3N" not in str(error) + out + err
 
 
+@needs_apprise
+@imports_old_modules
+def test_apprise_gets_the_whole_where_the_url_says_what_to_do_with_it(receiver: Any) -> None:
+    long = {**ALERT, "body": "x" * 40_000 + "\n\nSee more: holter alerts"}
+    for query, whole in (("", False), ("?overflow=upstream", True)):
+        target = f"json://127.0.0.1:{receiver.port}/{query}"
+        open_channel(Channel(kind="apprise", target=target), {}).send(long, 5.0)
+        said = json.loads(receiver.requests[-1]["body"])["message"]
+        assert said.endswith("See more: holter alerts")
+        assert (said == long["body"]) is whole
+
+
 def test_without_apprise_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "apprise", None)
     error = failure_of(Channel(kind="apprise", target="json://localhost"))
