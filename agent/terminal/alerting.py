@@ -60,13 +60,19 @@ def _list(limit: int, members: bool, as_json: bool) -> None:
 
 @alerts.command()
 @click.argument("channel", required=False)
-def test(channel: str | None) -> int:
+@click.option(
+    "--as",
+    "kind",
+    metavar="EVENT",
+    help="As this event would look: crashed, failed, late, recovered, digest ...",
+)
+def test(channel: str | None, kind: str | None) -> int:
     """Send a test alert through every channel, or through CHANNEL."""
     from ..settings import load
     from ..watchdog.trial import trial
 
     failed = False
-    for tried in trial(load().channels, channel):
+    for tried in trial(load().channels, channel, kind=kind):
         failed = failed or tried.error is not None
         click.echo(f"{tried.channel}: " + ("sent" if tried.error is None else f"failed, {tried.error}"))
     return 1 if failed else 0

@@ -46,7 +46,7 @@ class Log:
         try:
             fd = os.open(self._path, flags, 0o600)
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX)  # else the line that another one is just writing would look torn
+                fcntl.flock(fd, fcntl.LOCK_EX)  # else a line that is just being written looks torn
                 if _torn(fd):
                     line = b"\n" + line
                 if os.write(fd, line) != len(line):

@@ -577,6 +577,23 @@ def test_alerts_test_sends_through_each_channel_and_exits_1_where_one_fails(
     assert (wrong.exit_code, "good" in wrong.stderr) == (2, True)
 
 
+def test_alerts_test_as_an_event_sends_what_such_an_alert_looks_like_marked_as_a_test(
+    home: Path, tmp_path: Path
+) -> None:
+    home.mkdir()
+    log = tmp_path / "got.jsonl"
+    (home / "holter.yaml").write_text(f"channels: {{ops: {{log: {log}}}}}")
+    for event in ("crashed", "late", "disk", "digest"):
+        assert verb("alerts", "test", "ops", "--as", event).stdout == "ops: sent\n"
+    got = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [alert["event"] for alert in got] == ["crashed", "late", "disk", "digest"]
+    assert got[0]["title"] == "TEST: holter-test crashed on holter-test-host"
+    assert got[0]["log_tail"] and "killed by signal 9" in got[0]["body"]
+    assert all(alert["test"] is True and "This is a test" in alert["body"] for alert in got)
+    wrong = verb("alerts", "test", "--as", "crash")
+    assert (wrong.exit_code, "crashed" in wrong.stderr) == (2, True)
+
+
 def test_slots_show_who_holds_and_who_waits(home: Path) -> None:
     code = (
         "import sys\nfrom holter import concurrency, flow\n"

@@ -25,6 +25,8 @@ checks:
 channels:
   ops: slack://tokenA/tokenB/tokenC
   hook: {webhook: "https://example.org/hook", secret: "${HOOK_SECRET}"}
+  log: {log: "~/alerts.log"}
+  desk: {desktop: true}
   pager: {command: "/usr/local/bin/page-me"}
 alerts:
   - {on: [failed, crashed, timed_out, late, missed, overdue, unresponsive, stalled, lost],
@@ -62,6 +64,8 @@ def test_the_documented_example_is_read_with_durations_in_seconds(home: str) -> 
         "ops": "apprise",
         "hook": "webhook",
         "pager": "command",
+        "log": "log",
+        "desk": "desktop",
     }
     assert settings.retention.keep_failures == 365 * 86400
     assert settings.watchdog.interval == 1.0
@@ -92,6 +96,8 @@ def test_a_rule_without_jobs_is_told_from_one_that_names_all(home: str) -> None:
         ("limits: {a: {slots: two}}", "limits.a.slots", "a whole number"),
         ("channels: {a: 5}", "channels.a", "Apprise URL"),
         ("channels: {a: {webhook: 'http://x', secrt: y}}", "channels.a", "is no channel"),
+        ("channels: {a: {log: 5}}", "channels.a", "{log: PATH}"),
+        ("channels: {a: {desktop: false}}", "channels.a", "{desktop: true}"),
         ("alerts: [{on: [faild]}]", "alerts[0].on", "did you mean failed?"),
         (
             "alerts: [{on: [failed], to: [opz]}]\nchannels: {ops: 'json://x'}",

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from holter.agent.watchdog import message
+from holter.agent.setting_types import EVENTS
+from holter.agent.watchdog import message, samples
 from holter.agent.watchdog.message import Facts, compose, duration_text
 from holter.backends.records import Run
 
@@ -75,3 +76,12 @@ def test_endless_lines_are_cut_and_the_whole_is_json() -> None:
 
 def test_a_test_alert_has_every_field_of_a_real_one() -> None:
     assert set(message.test_alert("ops", 0.0)) == set(compose(run(), Facts("failed", "k", 0.0)))
+
+
+@pytest.mark.parametrize("event", [*EVENTS, "digest"])
+def test_a_sample_of_each_event_is_whole_and_says_that_it_is_a_test(event: str) -> None:
+    alert = samples.sample(event, "ops", 1_800_000_000.0)
+    assert set(message.test_alert("ops", 0.0)) | {"test"} <= set(alert)
+    assert alert["event"] == event and alert["title"].startswith("TEST: ")
+    assert alert["body"].splitlines()[0].startswith("This is a test") and "See more: holter" in alert["body"]
+    json.dumps(alert)
