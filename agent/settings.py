@@ -218,6 +218,8 @@ TEMPLATE = """\
 #   ops: slack://tokenA/tokenB/tokenC    # any Apprise URL (pip install 'holter[alerts]')
 #   hook: {webhook: "https://example.org/hook", secret: "${HOOK_SECRET}"}   # from the watchdog's environment
 #   pager: {command: "/usr/local/bin/page-me"}   # gets the alert as JSON on stdin
+#   log: {log: "/var/log/holter-alerts.log"}     # a line for each alert; as JSON if named .jsonl
+#   desk: {desktop: true}                # notify-send
 
 # alerts:                                # when to speak; without this, all trouble goes to all channels
 #   - on: [failed, crashed, timed_out, overdue, stale]
