@@ -80,8 +80,13 @@ def expectation(last: Run | None, configured: object, said: Registered | None) -
     return Expectation.of(declared, configured, said.check if said else None)
 
 
+def query_of(project: str, name: str) -> Json:
+    """Fields of a RunQuery for the runs of a job."""
+    return {"project": project, "job": escape(name), "roots": True}
+
+
 def newest_of(project: str, name: str) -> RunQuery:
-    return RunQuery(project=project, job=escape(name), roots=True, limit=1)
+    return RunQuery(**query_of(project, name), limit=1)
 
 
 def declared_since(settings: Settings, name: str, said: Registered | None, now: float) -> float:
@@ -106,12 +111,12 @@ def record_of(
     **of: Any,
 ) -> JobRecord:
     """What the store has of a job; one that never ran is expected from `since` on. `of`: more fields of a RunQuery."""
-    mine = {"project": project, "job": escape(name), "roots": True, **of}
+    mine = {**query_of(project, name), **of}
     most = parse_rate(expected.max_runs_per)[0] + 1 if expected.max_runs_per else 0
     recent = backend.runs(RunQuery(**mine, limit=max(RECENT, 2 * most)))
     ended, completed = (_newest(backend, recent, mine, states) for states in (SAYING, ("COMPLETED",)))
     live = backend.runs(RunQuery(**mine, states=OPEN, limit=None)) if recent else []
-    durations = _durations(backend, mine, expected)
+    spent = durations(backend, mine, expected)
     first = _first(backend, mine) if recent and completed is None and expected.fresh_within else None
     holds = max(since, said.since if said else 0.0)
     return JobRecord(
@@ -122,7 +127,7 @@ def record_of(
         live=tuple(live),
         since=holds if first is None else max(holds, first.created_at),
         recent=tuple(recent),
-        durations=durations,
+        durations=spent,
         pauses=said.spans() if said else (),
         mismatch=mismatch(expected, _starts(backend, recent, expected)),
     )
@@ -140,7 +145,8 @@ def _first(backend: Backend, mine: Json) -> Run | None:
     return next(iter(backend.runs(RunQuery(**mine, limit=1, offset=max(0, count - 1)))), None)
 
 
-def _durations(backend: Backend, mine: Json, expected: Expectation) -> tuple[float, ...]:
+def durations(backend: Backend, mine: Json, expected: Expectation) -> tuple[float, ...]:
+    """Seconds of the last completed runs, the newest first, as far as the expectation asks for them."""
     if expected.max_times_median is None:
         return ()
     runs = backend.runs(RunQuery(**mine, states=("COMPLETED",), limit=expected.median_of))

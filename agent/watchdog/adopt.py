@@ -1,8 +1,8 @@
 """Dead journals: ship what is left in them, write the endings that their processes could not write, remove them.
 
 The proof of death is the lock on the journal being free. It is not enough where the process lives by its pid and start
-time: it may have replaced its program (`exec`), which drops the lock. Own testimony is always shipped before a verdict
-is written, the verdict is appended to the dead journal itself, and the lock is held from the proof to the removal; so
+time: it may have replaced its program (`exec`), which drops the lock. The verdict is appended to the dead journal
+itself, after all that the process wrote, and arrives with it; and the lock is held from the proof to the removal; so
 whoever else tries at the same time, or goes on after a kill half-way, can neither lose nor double anything.
 """
 
@@ -12,9 +12,9 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Container, Iterable
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from ...backends.base import Backend
 from ...backends.clock import SYSTEM, Clock
@@ -64,28 +64,28 @@ def catch_up(
     clock: Clock = SYSTEM,
     *,
     before: Iterable[Live] | None = None,
+    only: Collection[str] | None = None,
+    living: Container[object] = (),
     explain: Explain = lambda header: None,
 ) -> Adopted:
     """Bring `backend` up to date with every journal of this home.
 
     What live processes have not sent yet is sent too, so that a reader sees the last line; but where `before` is given
     (the live journals of the last sweep), only for those that have not grown since: others ship for themselves.
+    `only` names the journals (file names) that something happened to; of all others, what is in `before` still holds.
+    `living` are pids of `before` that the kernel says have not died: their locks need not be tried.
     `explain` is asked why a process died that says nothing itself.
     Raises StorageError where the store cannot be written; what was done until then stays done.
     """
     folder = f"{home}/journals"
+    known = None if before is None else {each.journal: each for each in before}
     try:
-        names = sorted(os.listdir(folder))
+        names = sorted(os.listdir(folder) if only is None else only)
     except FileNotFoundError:
         return Adopted()
-    offsets = _offsets(backend) if names else {}
-    sweep = _Sweep(
-        backend,
-        clock,
-        offsets,
-        None if before is None else {each.journal: each.size for each in before},
-        explain,
-    )
+    sweep = _Sweep(backend, clock, known, living, explain)
+    if only is not None:
+        sweep.out.live = [each for each in (known or {}).values() if f"{each.journal}{SUFFIX}" not in only]
     for name in names:
         if name.startswith("."):
             _sweep_draft(f"{folder}/{name}")
@@ -106,19 +106,22 @@ def _offsets(backend: Backend) -> dict[str, int]:
 
 @define
 class _Sweep:
-    """One pass over the journals. `offsets`: where the store stands; `sizes`: of the pass before, None without one."""
+    """One pass over the journals. `known`: the live ones of the pass before, None without one."""
 
     backend: Backend
     clock: Clock
-    offsets: dict[str, int]
-    sizes: dict[str, int] | None
+    known: dict[str, Live] | None
+    living: Container[object]
     explain: Explain
     out: Adopted = field(factory=Adopted)
+    _offsets: dict[str, int] | None = None
     refused: Refused | None = (
         None  # one journal that a collector does not take must not keep the others waiting
     )
 
     def visit(self, path: str, journal: str) -> None:
+        if self._is_followed(journal):
+            return
         try:
             fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError:  # removed by somebody who was faster, or not ours to read
@@ -148,11 +151,33 @@ class _Sweep:
         else:
             self._note_live(fd, path, journal, header)
 
+    def _is_followed(self, journal: str) -> bool:
+        """Whether the kernel says that its process lives, and nothing waits to be sent for it; then a look at its size
+        is all that it needs."""
+        held = (self.known or {}).get(journal)
+        if held is None or held.header.get("pid") not in self.living:
+            return False
+        try:
+            size = os.stat(held.path).st_size
+        except FileNotFoundError:  # the process went on in another one
+            return True
+        if size == held.size and size != held.offset:
+            return False
+        self.out.live.append(held if size == held.size else evolve(held, size=size))
+        return True
+
     def _note_live(self, fd: int, path: str, journal: str, header: Header) -> None:
-        offset, size = self.offsets.get(journal), os.fstat(fd).st_size
-        if size != offset and (self.sizes is None or self.sizes.get(journal) == size):
+        offset, size = self._offset(journal), os.fstat(fd).st_size
+        held = None if self.known is None else self.known.get(journal)
+        if size != offset and (self.known is None or (held is not None and held.size == size)):
             offset = ship(fd, journal, offset or 0, self.backend)
         self.out.live.append(Live(journal, path, header, size, offset))
+
+    def _offset(self, journal: str) -> int | None:
+        """Where the store stands; it is asked at once for all, and only if one has to know."""
+        if self._offsets is None:
+            self._offsets = _offsets(self.backend)
+        return self._offsets.get(journal)
 
     def _adopt(self, fd: int, path: str, journal: str, header: Header) -> None:
         """The process is gone, and this descriptor holds the lock: ship the rest, judge, remove."""
@@ -161,14 +186,14 @@ class _Sweep:
         size = os.fstat(fd).st_size
         if size and os.pread(fd, 1, size - 1) != b"\n":
             os.write(fd, b"\n")  # closes the torn tail, so that the verdict begins a line of its own
-        offset = ship(fd, journal, self.offsets.get(journal, 0), self.backend)
-        verdicts = _verdicts(fd, header, self.clock, self.explain)
-        if verdicts:
+        verdicts, judged = _verdicts(fd, header, self.clock, self.explain)
+        try:
             os.write(fd, b"".join(verdicts))
-            offset = ship(fd, journal, offset, self.backend)
+        finally:  # a full disk takes no verdict, but what the process said arrives
+            offset = ship(fd, journal, self._offset(journal) or 0, self.backend)
         os.unlink(path)
-        self.out.crashed += len(verdicts)
-        self.out.restarted += len(verdicts) if identity.rebooted(header) else 0
+        self.out.crashed += judged
+        self.out.restarted += judged if identity.rebooted(header) else 0
         self.out.shipped += offset
         self.out.removed += 1
 
@@ -230,11 +255,12 @@ def ship(fd: int, journal: str, offset: int, backend: Backend) -> int:
     return offset
 
 
-def _verdicts(fd: int, header: Header, clock: Clock, explain: Explain) -> list[bytes]:
-    """One `judge` line for each run that the process left open, innermost first."""
-    open_runs, last_at = _left_open(fd)
+def _verdicts(fd: int, header: Header, clock: Clock, explain: Explain) -> tuple[list[bytes], int]:
+    """One `judge` line for each run that the process left open, innermost first; and how many runs that makes, with
+    those judged before, whose verdict the store did not take then."""
+    open_runs, judged, last_at = _left_open(fd)
     if not open_runs:
-        return []
+        return [], judged
     state, reason = _what_happened(fd, header, explain)
     now = clock.wall()
     beat = header.get("heartbeat")
@@ -242,15 +268,18 @@ def _verdicts(fd: int, header: Header, clock: Clock, explain: Explain) -> list[b
     at = (
         now if fresh and not identity.rebooted(header) else last_at
     )  # long dead: it ended when it fell silent
-    return [
+    lines = [
         encode({"event": "judge", "run": run, "at": at, "state": state, "by": "proof", "reason": reason})
         for run in reversed(open_runs)
     ]
+    return lines, judged + len(lines)
 
 
-def _left_open(fd: int) -> tuple[list[str], float]:
-    """Runs that were started or carried over and not ended, in order; and the time of the last sign of life."""
+def _left_open(fd: int) -> tuple[list[str], int, float]:
+    """Runs that were started or carried over and not ended, in order; how many others have been judged; and the time
+    of the last sign of life."""
     open_runs: dict[str, None] = {}
+    judged = 0
     last_at = os.fstat(fd).st_mtime
     offset, seen = 0, 0.0
     while data := read(fd, offset, BATCH):
@@ -263,11 +292,14 @@ def _left_open(fd: int) -> tuple[list[str], float]:
             elif event["event"] == "carry":
                 open_runs.update(dict.fromkeys(event["runs"]))
             elif event["event"] == "moved":  # what is open here is carried over in a newer journal
-                return [], seen
-            elif event["event"] == "end" or (event["event"] == "judge" and "state" in event):
+                return [], judged, seen
+            elif event["event"] == "end":
                 open_runs.pop(event["run"], None)
+            elif event["event"] == "judge" and "state" in event and event["run"] in open_runs:
+                del open_runs[event["run"]]
+                judged += 1
         offset += len(data)
-    return list(open_runs), seen or last_at
+    return list(open_runs), judged, seen or last_at
 
 
 def _what_happened(fd: int, header: Header, explain: Explain) -> tuple[str, str]:

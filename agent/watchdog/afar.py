@@ -80,6 +80,10 @@ class Ears:
     _sightings: Sightings = field(factory=Sightings)
     _last: Afar = field(factory=Afar)
 
+    def mind(self, clock: Clock) -> None:
+        """A pass in which nobody listens."""
+        self._sightings.mind(clock)
+
     def listen(self, processes: Iterable[Process], live: Iterable[Live], clock: Clock) -> Afar:
         """`processes` are those that the store has open, `live` the journals of this home whose process lives."""
         here = {_identity(each.header): each.journal for each in live}  # in order: the newest counts

@@ -10,6 +10,7 @@ import os
 import struct
 
 MOVED_IN = 0x80  # IN_MOVED_TO: a journal gets its name by a rename, when it is locked and has its header
+OVERFLOW = 0x4000  # IN_Q_OVERFLOW: more appeared than the kernel would note down
 _EVENT = struct.Struct("iIII")  # watch, mask, cookie, length of the name that follows
 
 
@@ -20,15 +21,17 @@ class Births:
         self.folder = folder
         self.fd = _watch(folder)
 
-    def names(self) -> list[str]:
-        """What appeared since the last call."""
+    def names(self) -> list[str] | None:
+        """What appeared since the last call; None where some of it is not known."""
         try:
             data = os.read(self.fd, 65536)
         except BlockingIOError:
             return []
         found = []
         while data:
-            length = _EVENT.unpack_from(data)[3]
+            _, mask, _, length = _EVENT.unpack_from(data)
+            if mask & OVERFLOW:
+                return None
             end = _EVENT.size + length
             found.append(os.fsdecode(data[_EVENT.size : end].rstrip(b"\0")))
             data = data[end:]

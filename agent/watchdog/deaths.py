@@ -9,21 +9,25 @@ from __future__ import annotations
 import os
 import select
 import time
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from .. import identity
 from ..journal import SUFFIX
-from .adopt import Live, header_at
+from .adopt import Header, Live, header_at
 from .births import Births
 
 
 class Deaths:
     """Waits for the death of any process that it follows, or for `wake`: of those it is told of, and of those whose
-    journal appears in the folder of `births`."""
+    journal appears in the folder of `births`. It remembers to which journals something happened."""
 
     def __init__(self, births: Births | None = None) -> None:
         self._births = births
         self._pidfds: dict[int, int] = {}  # pid to descriptor
+        self._journals: dict[int, set[str]] = {}  # pid to the file names of its journals
+        self._unseen: set[str] = set()  # journals of processes that cannot be followed
+        self._touched: set[str] = set()
+        self._all = True  # anything may have happened
         self._reader, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._poll = select.epoll() if hasattr(select, "epoll") else None
         if self._poll is not None:
@@ -31,23 +35,47 @@ class Deaths:
             if births is not None and births.fd >= 0:
                 self._poll.register(births.fd, select.EPOLLIN)
 
+    def touched(self) -> set[str] | None:
+        """The journals (file names) to which something may have happened since the last call: they appeared, their
+        process died, or it cannot be followed. None: any. A process that ends counts once its death was waited for."""
+        self._welcome()
+        found, self._touched = self._touched | self._unseen, set()
+        if self._all or self._births is None or self._births.fd < 0:
+            self._all = False
+            return None
+        return found
+
+    @property
+    def living(self) -> Container[object]:
+        """The pids that are followed and have not died, as far as it was waited for."""
+        return self._pidfds.keys()
+
     def follow(self, live: Iterable[Live]) -> None:
         """Follow exactly the processes of these journals, as far as pids mean something here."""
-        wanted = {int(str(each.header["pid"])) for each in live if identity.alive(each.header)}
-        for pid in set(self._pidfds) - wanted:
+        self._journals, self._unseen = {}, set()
+        for each in live:
+            pid, name = each.header.get("pid"), f"{each.journal}{SUFFIX}"
+            if isinstance(pid, int) and (pid in self._pidfds or self._follows(pid, each.header)):
+                self._journals.setdefault(pid, set()).add(name)
+            else:
+                self._unseen.add(name)
+        for pid in set(self._pidfds) - set(self._journals):
             self._forget(pid)
-        for pid in wanted - set(self._pidfds):
-            self._add(pid)
 
-    def _add(self, pid: int) -> None:
+    def _follows(self, pid: int, header: Header) -> bool:
+        """Follow the process of a journal's header from now on, if that can be."""
         if self._poll is None or not hasattr(os, "pidfd_open"):
-            return
+            return False
         try:
             fd = os.pidfd_open(pid)
-        except OSError:  # it died meanwhile, or descriptors ran out: the next sweep sees it
-            return
+        except (OSError, OverflowError):  # it is gone, or descriptors ran out: the sweep sees it
+            return False
+        if not identity.alive(header):  # asked last: the number may have passed to a stranger meanwhile
+            os.close(fd)
+            return False
         self._pidfds[pid] = fd
         self._poll.register(fd, select.EPOLLIN)
+        return True
 
     def _forget(self, pid: int) -> None:
         fd = self._pidfds.pop(pid)
@@ -67,20 +95,31 @@ class Deaths:
             ready = {fd for fd, _ in self._poll.poll(seconds)}
         else:
             ready = set(select.select([self._reader], [], [], seconds)[0])
-        dead = [pid for pid, fd in self._pidfds.items() if fd in ready]
+        dead = [pid for pid, fd in self._pidfds.items() if fd in ready] if ready else []
         for pid in dead:
             self._forget(pid)  # else the dead would wake us again and again until the sweep is done with them
+            self._touched |= self._journals.pop(pid, set())
         if self._reader in ready:
             os.read(self._reader, 4096)
         return bool(dead) or self._reader in ready
 
     def _welcome(self) -> None:
-        if self._births is None:
+        if self._births is None or self._births.fd < 0:
             return
-        for name in self._births.names():
-            header = header_at(f"{self._births.folder}/{name}") if name.endswith(SUFFIX) else None
-            if header is not None and identity.alive(header) and header["pid"] not in self._pidfds:
-                self._add(int(str(header["pid"])))
+        names = self._births.names()
+        self._all = self._all or names is None
+        for name in names or ():
+            if not name.endswith(SUFFIX):
+                continue
+            self._touched.add(name)
+            header = header_at(f"{self._births.folder}/{name}")
+            pid = header.get("pid") if header is not None else None
+            if (
+                header is not None
+                and isinstance(pid, int)
+                and (pid in self._pidfds or self._follows(pid, header))
+            ):
+                self._journals.setdefault(pid, set()).add(name)
 
     def wake(self) -> None:
         """From another thread or a signal handler: end the wait."""

@@ -73,6 +73,11 @@ class Enforcer:
             judge.ship()
         return ended
 
+    @property
+    def busy(self) -> bool:
+        """Whether a process that was asked to end has not ended yet."""
+        return bool(self._condemned)
+
     def close(self, backend: Backend) -> None:
         """See the ones that got SIGTERM to their end; takes at most TERM_GRACE seconds."""
         while self._condemned:

@@ -2,7 +2,7 @@
 
 * `unresponsive`: the process lives (its lock is held) but its journal has not grown for three heartbeats: stopped,
   swapped out, or C code that holds the GIL. Judged on this watchdog's own monotonic clock, from when it first looked.
-* `overdue`: runs longer than its `max_duration`.
+* `overdue`: runs longer than its `max_duration`, or than so many times the median of its job's runs.
 * `stalled`: nothing has come from the run or its descendants for `stall_after`.
 * `lost`: the store has heard nothing of its process, which is none of this home's, for `lost_after`. See `afar`.
 
@@ -11,21 +11,28 @@ None of them is an ending, and each is taken back when it is no longer true.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
+
+from attrs import define, field
 
 from ...backends.base import Backend
 from ...backends.clock import Clock
+from ...backends.errors import ScheduleError
+from ...backends.expected import Expectation, longest
 from ...backends.fold import OPEN
-from ...backends.records import LogQuery, Run, RunQuery
+from ...backends.records import Json, LogQuery, Run, RunQuery
 from ...backends.schedule import format_duration
+from .. import jobs
 from .adopt import Live
 from .afar import Afar
+from .enforce import GRACE
 from .judgements import Judge
 from .sightings import Sightings
 
 MISSED_BEATS = 3
 JUDGED = ("overdue", "stalled", "unresponsive")
-__all__ = ["Sightings", "conditions_of", "expectations", "last_activity", "reconcile"]
+__all__ = ["Expected", "Sightings", "conditions_of", "last_activity", "moments", "reconcile"]
 
 
 def reconcile(
@@ -36,11 +43,12 @@ def reconcile(
     checks: dict[str, Any],
     clock: Clock,
     far: Afar | None = None,
+    dues: list[float] | None = None,
 ) -> int:
     """Write every condition that is not as it should be; return how many were written.
 
     `checks` are the settings' expectations by job; they win over what the decorator declared. `far` is what was heard
-    of processes elsewhere.
+    of processes elsewhere. `dues` takes the moments (Unix seconds) at which a run may pass a limit.
     """
     judge.ship()  # what the store did not take the last time, before it is said again
     mute = {each.journal: silence.get(each.journal, 0.0) for each in live if _is_mute(each, silence)}
@@ -50,10 +58,12 @@ def reconcile(
         mute.pop(journal, None) if silent is None else mute.update({journal: silent})
     written = 0
     now = clock.wall()
+    asked = Expected(backend, checks)
     for run in backend.runs(RunQuery(states=OPEN, limit=None)):
-        wanted = conditions_of(
-            run, expectations(run, checks), now, mute, lambda run=run: last_activity(backend, run)
-        )
+        check = asked.of(run)
+        wanted = conditions_of(run, check, now, mute, lambda run=run: last_activity(backend, run))
+        if dues is not None:
+            dues += moments(run, check)
         written += _judge_lost(backend, judge, run, far)
         for name in JUDGED:
             if name == "unresponsive" and far.is_foreign(run):
@@ -78,7 +88,9 @@ def _judge_lost(backend: Backend, judge: Judge, run: Run, far: Afar) -> int:
 
 def _spoken(backend: Backend, run: Run, name: str) -> float:
     """When the condition was last spoken of: by a clock that may have been set back since, or another host's."""
-    return max((event["at"] for event in backend.events(run.id) if event.get("condition") == name), default=0.0)
+    return max(
+        (event["at"] for event in backend.events(run.id) if event.get("condition") == name), default=0.0
+    )
 
 
 def conditions_of(
@@ -92,24 +104,61 @@ def conditions_of(
         )
     if run.started_at is None:
         return wanted
-    longest = check.get("max_duration")
-    if longest is not None and now - run.started_at > longest:
-        wanted["overdue"] = f"runs longer than max_duration {format_duration(longest)}"
+    if (bound := check.get("bound")) is not None and now - run.started_at > bound[0]:
+        wanted["overdue"] = bound[1]
     patience = check.get("stall_after")
     if patience is not None and now - run.active_at > patience and now - last_activity() > patience:
         wanted["stalled"] = f"no progress, line or step for {format_duration(patience)}"
     return wanted
 
 
-def expectations(run: Run, checks: dict[str, Any]) -> dict[str, Any]:
-    """What is expected of this run: the decorator's words, overruled by the settings for the job."""
-    check = dict(run.check or {})
-    configured = checks.get(run.name)
-    for name in ("max_duration", "stall_after"):
-        value = getattr(configured, name, None)
-        if value is not None:
-            check[name] = value
-    return check
+def moments(run: Run, check: Json) -> Iterator[float]:
+    """When this live run may pass one of its limits (Unix seconds)."""
+    if run.started_at is None:
+        return
+    if (bound := check.get("bound")) is not None:
+        yield run.started_at + bound[0]
+    if (patience := check.get("stall_after")) is not None:
+        yield run.active_at + patience
+    if (limit := check.get("timeout_seconds")) is not None and run.attempts:
+        yield run.attempts[-1]["started_at"] + limit + GRACE
+
+
+@define
+class Expected:
+    """What is expected of live runs, read once for each job: `bound`, the longest that it may take (seconds, and what
+    to say of one that takes longer), `stall_after` and `timeout_seconds`."""
+
+    store: Backend
+    checks: dict[str, Any]
+    _said: dict[str, jobs.Registered] | None = None
+    _durations: dict[str, tuple[float, ...]] = field(factory=dict)
+
+    def of(self, run: Run) -> Json:
+        check = dict(run.check or {})
+        if (patience := getattr(self.checks.get(run.name), "stall_after", None)) is not None:
+            check["stall_after"] = patience
+        check["bound"] = self._bound(run)
+        return check
+
+    def _bound(self, run: Run) -> tuple[float, str] | None:
+        said = None
+        if run.parent_id is None:
+            self._said = jobs.registered(self.store) if self._said is None else self._said
+            said = self._said.get(jobs.key_of(run.project, run.name))
+        try:
+            expected = jobs.expectation(run, self.checks.get(run.name), said)
+        except ScheduleError:  # of another limit than these; who judges the job says so
+            expected = Expectation(max_duration=(run.check or {}).get("max_duration"))
+        return longest(expected, self._past(run, expected))
+
+    def _past(self, run: Run, expected: Expectation) -> tuple[float, ...]:
+        if expected.max_times_median is None:
+            return ()
+        key = jobs.key_of(run.project, run.name)
+        if key not in self._durations:
+            self._durations[key] = jobs.durations(self.store, jobs.query_of(run.project, run.name), expected)
+        return self._durations[key]
 
 
 def last_activity(backend: Backend, run: Run) -> float:

@@ -14,7 +14,8 @@ JUMP = 5.0  # seconds by which wall and monotonic clock may disagree between two
 
 @define
 class Sightings:
-    """When each journal was last seen to grow, on our own monotonic clock (seconds); the clocks at the last pass."""
+    """When each journal was last seen to grow, on our own monotonic clock (seconds); the clocks at the last pass, for
+    each of which `mind` is to be called."""
 
     grown: dict[str, tuple[int, float]] = field(factory=dict)
     _wall: float | None = None
@@ -27,15 +28,19 @@ class Sightings:
 
     def silence(self, marks: dict[str, int], clock: Clock) -> dict[str, float]:
         """The same for anything that has a name and a number that changes when it is heard."""
+        self.mind(clock)
         now = clock.monotonic()
-        if self._jumped(clock):
-            self.grown.clear()
-        self._wall, self._monotonic = clock.wall(), now
         held, self.grown = self.grown, {}
         for name, mark in marks.items():
             before, since = held.get(name, (-1, now))
             self.grown[name] = (mark, now if mark != before else since)
         return {name: now - since for name, (_, since) in self.grown.items()}
+
+    def mind(self, clock: Clock) -> None:
+        """A pass, whether or not it looks: what happened while there was none is nobody's silence."""
+        if self._jumped(clock):
+            self.grown.clear()
+        self._wall, self._monotonic = clock.wall(), clock.monotonic()
 
     def _jumped(self, clock: Clock) -> bool:
         if self._wall is None:

@@ -54,6 +54,25 @@ class Step:
             self._due = 0.0
 
 
+@define
+class Pace:
+    """Work that may take a `share` of all time (0..1): what took t seconds rests for t / `share`, `most` at most."""
+
+    share: float = 0.005
+    most: float = 30.0
+    _due: float = float("-inf")
+
+    def due(self, now: float) -> bool:
+        """Whether it may be done at `now` (monotonic seconds)."""
+        return now >= self._due
+
+    def hurry(self) -> None:
+        self._due = float("-inf")
+
+    def took(self, began: float, ended: float) -> None:
+        self._due = ended + min(self.most, (ended - began) / self.share)
+
+
 class Half:
     """`steps` on one handle of the store, which the first step that needs it opens. `settings` may be replaced."""
 

@@ -28,7 +28,7 @@ from .reap import Reaper
 from .reconcile import reconcile
 from .reload import Reloader
 from .sightings import Sightings
-from .steps import Half, Step
+from .steps import Half, Pace, Step
 
 
 class Watchdog(Half):
@@ -40,7 +40,13 @@ class Watchdog(Half):
         self.started_at = clock.wall()
         self.deaths = Deaths(None if once else Births(_journals(settings)))
         self.seen = Adopted()
-        self._looked = False  # whether `seen` is of this pass: silence is judged on nothing older
+        self._looked = (
+            False  # whether all journals were looked at in this pass: silence is judged on nothing older
+        )
+        self._limited = False  # whether conditions were judged in this pass, and a live run has a limit
+        self._silence: dict[str, float] = {}
+        self._due_at = float("inf")  # when a run may pass a limit (Unix seconds)
+        self._sweeps, self._looks = Pace(), Pace()
         self._sightings = Sightings()
         self._ears = Ears(settings.watchdog.lost_after)
         self._reaper = Reaper(clock)
@@ -71,7 +77,7 @@ class Watchdog(Half):
     def step(self) -> bool:
         """One pass over every step; true if something was found that the alerting loop should look at now."""
         before, began = self.seen.crashed, self.clock.monotonic()
-        self._looked = False
+        self._looked = self._limited = False
         super().step()
         self.passes.took(self.clock.monotonic() - began)
         return self.seen.crashed != before
@@ -96,11 +102,31 @@ class Watchdog(Half):
             self._backend.close()
 
     def _adopt(self) -> None:
+        """All journals now and then; in between those to which something happened."""
+        self._sightings.mind(self.clock)
+        self._ears.mind(self.clock)
+        began, touched = self.clock.monotonic(), self.deaths.touched()
+        whole = self._sweeps.due(began) or touched is None
+        if not whole and not touched:
+            return
+        self._sweeps.hurry()  # after one that fails, all are looked at again
         self._ooms.begin()
         out = catch_up(
-            self.settings.home, self._store(), self.clock, before=self.seen.live, explain=self._ooms.explain
+            self.settings.home,
+            self._store(),
+            self.clock,
+            before=self.seen.live,
+            only=None if whole else touched,
+            living=self.deaths.living,
+            explain=self._ooms.explain,
         )
         self._ooms.follow(out.live)
+        self._note(out, whole)
+        self.deaths.follow(out.live)
+        if whole:
+            self._sweeps.took(began, self.clock.monotonic())
+
+    def _note(self, out: Adopted, whole: bool) -> None:
         for fault in set(out.faults) - set(self.seen.faults):
             logger.error("cannot adopt {}", fault)
         if out.crashed:
@@ -108,23 +134,31 @@ class Watchdog(Half):
             self._host_step.hurry()  # what the host went through belongs to their alerts
         out.crashed += self.seen.crashed
         out.restarted += self.seen.restarted
+        if not whole:
+            out.faults = [*self.seen.faults, *out.faults]
         self.seen = out
-        self._looked = True
-        self.deaths.follow(out.live)
+        self._looked = whole
 
     def _reconcile(self) -> None:
-        if not self._looked:
+        """Where all journals were looked at in this pass, now and then; and when a run may have passed a limit."""
+        began = self.clock.monotonic()
+        if self._looked:
+            self._silence = self._sightings.look(self.seen.live, self.clock)
+        if not (self._looked and self._looks.due(began)) and self.clock.wall() < self._due_at:
             return
-        silence = self._sightings.look(self.seen.live, self.clock)
+        store, live, dues = self._store(), self.seen.live, list[float]()
         checks = dict(self.settings.checks)
-        store, live = self._store(), self.seen.live
         far = self._ears.listen(store.processes(), live, self.clock)
-        changed = reconcile(store, self._open_judge(), live, silence, checks, self.clock, far)
+        changed = reconcile(store, self._open_judge(), live, self._silence, checks, self.clock, far, dues)
         if changed:
             logger.info("{} conditions changed", changed)
+        now = self.clock.wall()
+        self._due_at = min((due for due in dues if due > now), default=float("inf"))
+        self._limited = bool(dues)
+        self._looks.took(began, self.clock.monotonic())
 
     def _enforce(self) -> None:
-        if not self._looked:
+        if not self._limited and not self._enforcer.busy:
             return
         ended = self._enforcer.enforce(self._store(), self._open_judge(), self.seen.live)
         if ended:

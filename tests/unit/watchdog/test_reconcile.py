@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from holter.agent import jobs
 from holter.agent.settings import Check
 from holter.agent.watchdog.adopt import Live
 from holter.agent.watchdog.judgements import Judge
-from holter.agent.watchdog.reconcile import Sightings, conditions_of, expectations, reconcile
+from holter.agent.watchdog.reconcile import Expected, Sightings, conditions_of, moments, reconcile
 from holter.backends.base import Backend
 from holter.backends.clock import Clock
 from holter.backends.errors import StorageError
@@ -37,15 +38,15 @@ def live(size: int = 100, journal: str = "j1", heartbeat: Any = 5.0) -> Live:
         ({}, {}, 1010.0, {"j2": 20.0}, set()),
         ({"kind": "task", "parent_id": "r0"}, {}, 1010.0, {"j1": 20.0}, set()),
         ({"kind": "task"}, {}, 1010.0, {"j1": 20.0}, {"unresponsive"}),
-        ({}, {"max_duration": 60.0}, 1060.0, {}, set()),
-        ({}, {"max_duration": 60.0}, 1060.1, {}, {"overdue"}),
-        ({"started_at": None}, {"max_duration": 60.0}, 1e9, {}, set()),
+        ({}, {"bound": (60.0, "too long")}, 1060.0, {}, set()),
+        ({}, {"bound": (60.0, "too long")}, 1060.1, {}, {"overdue"}),
+        ({"started_at": None}, {"bound": (60.0, "too long")}, 1e9, {}, set()),
         ({}, {"stall_after": 60.0}, 1060.0, {}, set()),
         ({}, {"stall_after": 60.0}, 1060.1, {}, {"stalled"}),
         ({"active_at": 1050.0}, {"stall_after": 60.0}, 1100.0, {}, set()),
         (
             {},
-            {"stall_after": 60.0, "max_duration": 60.0},
+            {"stall_after": 60.0, "bound": (60.0, "too long")},
             1100.0,
             {"j1": 99.0},
             {"stalled", "overdue", "unresponsive"},
@@ -63,14 +64,31 @@ def test_what_its_descendants_do_keeps_a_run_from_being_stalled() -> None:
     assert conditions_of(run(), {"stall_after": 60.0}, 1100.0, {}, lambda: 1090.0) == {}
 
 
-def test_the_settings_overrule_the_decorator_only_where_they_say_something() -> None:
+def test_the_settings_overrule_the_decorator_and_checks_both_only_where_they_say_something(store: Any) -> None:
+    def limits(run: Run, **checks: Check) -> tuple[float | None, float | None]:
+        check = Expected(store, checks).of(run)
+        return check["bound"] and check["bound"][0], check.get("stall_after")
+
     checked = run(check={"max_duration": 60.0, "stall_after": 30.0})
-    assert expectations(checked, {}) == {"max_duration": 60.0, "stall_after": 30.0}
-    assert expectations(checked, {"etl": Check(max_duration=90.0)}) == {
-        "max_duration": 90.0,
-        "stall_after": 30.0,
-    }
-    assert expectations(run(), {"other": Check(max_duration=90.0)}) == {}
+    assert limits(checked) == (60.0, 30.0)
+    assert limits(checked, etl=Check(max_duration=90.0)) == (90.0, 30.0)
+    assert limits(run(), other=Check(max_duration=90.0)) == (None, None)
+    jobs.register(store, jobs.Registered("etl", check={"max_duration": 120.0}))
+    assert limits(checked, etl=Check(max_duration=90.0)) == (120.0, 30.0)
+
+
+def test_a_run_is_overdue_at_so_many_times_the_median_of_its_jobs_runs(store: Any, scribe: Any, clock: Any) -> None:
+    for number in range(5):
+        scribe.start(f"r{number}")
+        clock.now += 10.0 + number
+        scribe.end(f"r{number}", "COMPLETED")
+    scribe.start("live", check={"max_times_median": 3.0})
+    live = store.run("live")
+    check = Expected(store, {}).of(live)
+    assert list(moments(live, check)) == [live.started_at + 36.0]
+    for passed, wanted in ((36.0, {}), (36.1, {"overdue": check["bound"][1]})):
+        assert conditions_of(live, check, live.started_at + passed, {}, None) == wanted
+    assert "3 times the median of the last 5 runs, 12s" in check["bound"][1]
 
 
 # --- how long a journal has been silent ----------------------------------------------------------------------
