@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from ...backends.errors import ChannelError
 from .channel_common import spoken, within
-from .dialects import Dialect, dialect_of, uncalled
+from .dialects import dialect_of, is_known, uncalled
 from .fitting import printable, title_of
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ class Apprise:
             raise ChannelError("Apprise is not installed", permanent=True, hint=hint) from error
         for part in re.findall(r"[^/:@?&=,]{4,}", url.partition("://")[2]):
             self._parts.update((part, unquote(part)))
-        self._place = f"Apprise {url.partition(':')[0]}://"
+        scheme = url.partition(":")[0]
+        self._place = f"Apprise {scheme}://"
         asset = self._apprise.AppriseAsset(app_id="Holter", app_desc="Holter", storage_mode="memory")
         self._service = self._apprise.Apprise(asset=asset)
         with self._overheard() as said:
@@ -47,13 +48,13 @@ class Apprise:
                 hint = "`apprise --details` lists the services and their URLs"
                 raise ChannelError(message, permanent=True, hint=hint)
         self._raw = re.search(r"[?&](format|overflow)=", url) is not None
-        self._dialect = dialect_of(url.partition(":")[0]) or Dialect(self._room())
+        self._dialect = dialect_of(scheme, self._room(cut=not self._raw and not is_known(scheme)))
 
-    def _room(self) -> int:
-        """Characters that each of the services takes (one URL may name several)."""
-        if not self._raw:
-            for service in self._service:  # what grows when Apprise escapes it is cut rather than refused
-                service.overflow_mode = self._apprise.OverflowMode.TRUNCATE
+    def _room(self, *, cut: bool) -> int:
+        """Characters that each of the services takes (one URL may name several). With `cut`, what grows beyond that
+        when Apprise escapes it is cut rather than refused."""
+        for service in self._service if cut else ():
+            service.overflow_mode = self._apprise.OverflowMode.TRUNCATE
         return min((int(service.body_maxlen) for service in self._service), default=0) or 32768
 
     def send(self, alert: Json, timeout: float) -> None:

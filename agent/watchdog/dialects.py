@@ -38,18 +38,27 @@ class Dialect:
         return title, self.body(fitted(printable(alert["body"]), room, size))
 
 
-def dialect_of(scheme: str) -> Dialect | None:
-    """The dialect of a service by the scheme of its Apprise URL, where it is known."""
-    return _DIALECTS.get(scheme.lower())
+def dialect_of(scheme: str, room: int) -> Dialect:
+    """The dialect of a service by the scheme of its Apprise URL; of an unknown one, which may read markup: a text in
+    `room` characters that calls nobody, and of which Apprise may escape any."""
+    unknown = Dialect(room, lambda text: len(text) + _marks(text), uncalled, uncalled)
+    return _DIALECTS.get(scheme.lower(), unknown)
+
+
+def is_known(scheme: str) -> bool:
+    return scheme.lower() in _DIALECTS
 
 
 def uncalled(text: str) -> str:
-    """The text in which an invisible space parts what Discord takes for a mention."""
-    return re.sub(r"@(?=everyone|here)|<(?=[@#!:/])", "\\g<0>\u200b", text)
+    """The text in which an invisible space parts what chats take for a call of everybody, or of somebody."""
+    return re.sub(_CALLS, "\\g<0>\u200b", text)
+
+
+_CALLS = r"@(?=everyone|here|(?:all|channel|room|team)\b|\*\*)|<(?=[@#!:/]|users/)"
 
 
 def _discord_title(text: str) -> str:
-    return uncalled(re.sub(r"([\\*_~`|>\[\]])", r"\\\1", text).replace("\\>", ">"))
+    return uncalled(re.sub(r"([\\*_~`|\[\]])", r"\\\1", text))
 
 
 def _discord_body(text: str) -> str:
@@ -66,9 +75,13 @@ def _escaped(text: str) -> int:
     return len(html.escape(text))
 
 
+def _marks(text: str) -> int:
+    return len(re.findall(r"[!-/:-@\[-`{-~]", text))
+
+
 def _as_json(text: str) -> int:
-    """Bytes; a backslash before each character of markup is to come."""
-    return len(dumps(text)) + len(re.findall(r"[^\w\s]", text, re.ASCII))
+    """Bytes, with a backslash before each character of markup."""
+    return len(dumps(text)) + 2 * _marks(text)
 
 
 def _encoded(text: str) -> int:
@@ -76,6 +89,7 @@ def _encoded(text: str) -> int:
 
 
 _TEAMS = Dialect(20_000, _as_json, body=_teams_body)  # of a message's 28 KB; the card around it is 1 KB
+_PLAIN = Dialect(32_768)
 _NTFY = Dialect(4096, _encoded)  # more becomes an attachment
 _DIALECTS = {
     "slack": Dialect(3000, _escaped),  # what a section takes; of an attachment 8,000 are shown
@@ -85,4 +99,5 @@ _DIALECTS = {
     "msteams": _TEAMS,
     "ntfy": _NTFY,
     "ntfys": _NTFY,
+    **dict.fromkeys(("mailto", "mailtos", "json", "jsons", "xml", "xmls", "form", "forms"), _PLAIN),
 }

@@ -95,7 +95,7 @@ def crash(run: str, reason: str) -> dict[str, Any]:
 
 
 def trouble(store: Backend) -> None:
-    """A failure with everything that may be in a text, a late job, a crash, and forty crashes of one cause."""
+    """A failure with all that may be in a text, one of nothing but markup, a late job, a crash, forty of one cause."""
     log = [{"event": "log", "run": "r1", "level": "INFO", "text": line} for line in LINES]
     error = {"type": "ValueError", "message": HOSTILE}
     append(
@@ -105,6 +105,10 @@ def trouble(store: Backend) -> None:
         start("r1", NAME),
         *log,
         {"event": "end", "run": "r1", "state": "FAILED", "error": error},
+    )
+    marks = [{"event": "log", "run": "r0", "level": "INFO", "text": '*_`<&"' * 90} for _ in range(20)]
+    append(
+        store, "j0", "web-1", start("r0", "marks"), *marks, {"event": "end", "run": "r0", "state": "FAILED"}
     )
     append(store, "j2", "web-1", start("r2", "etl_of_all"), crash("r2", "killed by signal 9"))
     many = [(start(f"x{n}", f"job_{n}@everyone"), crash(f"x{n}", "host restarted")) for n in range(40)]
@@ -155,11 +159,12 @@ def completed(name: str) -> tuple[dict[str, Any], ...]:
 
 def test_every_service_takes_every_alert_once_and_in_order(heard: Heard) -> None:
     assert heard.said == ""
-    titles = ["sync late", "nightly Bcc", "etl_of_all crashed", "web-2 was restarted", "etl_of_all recovered"]
-    assert [mail.message["Subject"][:11] for mail in heard.postbox.mails] == [each[:11] for each in titles]
+    titles = ["sync late", "nightly Bcc", "marks failed", "etl_of_all crashed", "web-2 was restarted"]
+    titles.append("etl_of_all recovered")
+    assert [mail.message["Subject"][:9] for mail in heard.postbox.mails] == [each[:9] for each in titles]
     for posts in (heard.posts(SLACK), heard.posts(DISCORD), heard.posts(TEAMS), heard.ntfy):
         plain = [post.body.decode().replace("\\\\", "") for post in posts]
-        assert len(plain) == 5
+        assert len(plain) == 6
         assert all(title in text for title, text in zip(titles, plain, strict=True))
 
 

@@ -150,6 +150,15 @@ def test_a_failing_command_is_tried_again_and_its_last_line_is_in_the_error() ->
     assert "sh ended with 4: no modem" in str(error)
 
 
+def test_the_error_of_a_command_shows_none_of_its_secrets_even_if_it_says_them_itself() -> None:
+    told = (
+        "sh -c 'echo told $2 and $3 >&2; exit 1' sh --api-token t0kenvalue https://me:hush9988@example.org/x"
+    )
+    error = failure_of(command(told))
+    assert "told ***" in str(error)
+    assert not any(secret in str(error) for secret in ("t0kenvalue", "hush9988"))
+
+
 @pytest.mark.parametrize("line", ["/no/such/program", "/etc", "'unclosed", ""])
 def test_a_command_that_cannot_run_is_permanent(line: str) -> None:
     assert failure_of(command(line)).permanent
@@ -250,6 +259,33 @@ def test_apprise_gets_the_whole_where_the_url_says_what_to_do_with_it(receiver: 
         said = json.loads(receiver.requests[-1]["body"])["message"]
         assert said.endswith("See more: holter alerts")
         assert (said == long["body"]) is whole
+
+
+@needs_apprise
+@imports_old_modules
+def test_what_apprise_escapes_is_cut_by_us_before_and_not_refused(receiver: Any) -> None:
+    target = f"rocket://web/hook@127.0.0.1:{receiver.port}/%23ops"  # takes 1,000 characters of markup
+    body = "\n".join(["*_" * 20] * 20 + ["", "See more: holter alerts"])
+    open_channel(Channel(kind="apprise", target=target), {}).send({**ALERT, "body": body}, 5.0)
+    said = json.loads(receiver.requests[0]["body"])["text"]
+    assert 700 < len(said) <= 1000 and said.endswith("See more: holter alerts")
+
+
+@needs_apprise
+@imports_old_modules
+@pytest.mark.parametrize(
+    "url",
+    [
+        "slack://T1JJ3T3L2/hush9999/hush8888!!",
+        "tgram://hush9999token/hush8888",
+        "twilio://hush9999:hush8888@123",
+        "sns://HUSH9999/HUSH8888/hush8888",
+    ],
+)
+def test_what_apprise_says_of_a_wrong_url_shows_no_part_of_it(url: str) -> None:
+    error = failure_of(Channel(kind="apprise", target=url))
+    assert error.permanent and ("***" in str(error) or "..." in str(error))
+    assert not any(secret in str(error).lower() for secret in ("hush9999", "hush8888"))
 
 
 def test_without_apprise_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

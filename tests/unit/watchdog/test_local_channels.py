@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from holter.agent.settings import Channel
 from holter.agent.watchdog import message
 from holter.agent.watchdog.channels import open_channel
-from holter.agent.watchdog.dialects import Dialect, dialect_of
+from holter.agent.watchdog.dialects import dialect_of
 from holter.agent.watchdog.fitting import fitted, printable, title_of
 from holter.agent.watchdog.message import Facts, compose
 from holter.backends.errors import ChannelError
@@ -73,17 +73,18 @@ def test_a_log_may_be_rotated_by_name_between_two_alerts(tmp_path: Path) -> None
 
 def test_lines_of_several_watchdogs_never_mix(tmp_path: Path) -> None:
     log = Channel("log", str(tmp_path / "alerts.jsonl"))
+    long = {**FAILED, "body": "x" * 50_000}
 
     def work() -> None:
         for _ in range(50):
-            send(log)
+            send(log, long)
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [json.loads(line) for line in Path(log.target).read_text().splitlines()] == [FAILED] * 200
+    assert [json.loads(line) for line in Path(log.target).read_text().splitlines()] == [long] * 200
 
 
 def test_what_a_full_disk_cut_short_does_not_spoil_the_next_line(tmp_path: Path) -> None:
@@ -137,7 +138,7 @@ def test_a_host_without_a_desktop_says_so_for_good_and_what_to_do(tmp_path: Path
 # --- texts ---
 
 
-@given(st.text(max_size=3000), st.integers(40, 2000), st.lists(st.text(max_size=600), max_size=25))
+@given(st.text(max_size=3000), st.integers(5, 2000), st.lists(st.text(max_size=600), max_size=25))
 def test_a_fitted_text_has_no_more_than_its_room(head: str, room: int, tail: list[str]) -> None:
     body = "\n".join([head, "Last lines:", *tail, "", "See more: holter show r1"])
     for size in (len, lambda text: len(text.encode("utf-8", "replace")), lambda text: len(json.dumps(text))):
@@ -162,6 +163,18 @@ def test_texts_for_a_screen_hold_no_control_characters_and_titles_are_one_line(t
 def test_title_and_body_together_are_within_what_each_service_takes(
     scheme: str, room: int, title: str, body: str
 ) -> None:
-    dialect = dialect_of(scheme) or Dialect(0)
+    dialect = dialect_of(scheme, 0)
     said = dialect.texts({"title": title, "body": f"{body}\n\nSee more: holter show r1"})
     assert sum(map(dialect.size, said)) <= room
+
+
+@pytest.mark.parametrize(
+    "call", ["@everyone", "@here", "@all", "@channel", "@room", "@**all**", "<users/all>", "<@U1>"]
+)
+def test_no_chat_is_called_by_what_a_log_holds(call: str) -> None:
+    for scheme in ("discord", "mmost", "rocket", "gchat", "matrix", "zulip"):
+        said = "".join(
+            dialect_of(scheme, 4000).texts({"title": f"{call} x", "body": f"a {call} b\n\nSee more: x"})
+        )
+        assert call not in said and call[-3:] in said
+    assert dialect_of("mailto", 0).texts({"title": call, "body": call}) == (call, call)
