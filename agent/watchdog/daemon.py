@@ -8,9 +8,11 @@ that fails is logged, backed off and tried again; it cannot stop the others, and
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 import threading
+from contextlib import suppress
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -51,6 +53,7 @@ def watch(settings: Settings, *, once: bool = False) -> int:
     )
     logger.enable("holter")
     os.makedirs(settings.home, mode=0o700, exist_ok=True)
+    _take_descriptors()
     lock = FileLock(f"{settings.home}/watchdog.lock", fallback_to_soft=False, thread_local=False)
     try:
         lock.acquire(timeout=0)
@@ -65,6 +68,13 @@ def watch(settings: Settings, *, once: bool = False) -> int:
         return _once(settings) if once else _loop(settings)
     finally:
         lock.release()
+
+
+def _take_descriptors() -> None:
+    """Each live process takes a descriptor, and the usual limit is 1,024; those beyond it are watched by their locks."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS says "unlimited", and means less
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _once(settings: Settings) -> int:
