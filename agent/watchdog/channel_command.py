@@ -16,6 +16,7 @@ from json import dumps
 from typing import TYPE_CHECKING, Any
 
 from ...backends.errors import ChannelError
+from ..secrets import command_line
 from .channel_common import spoken
 from .fitting import fitted, printable, title_of
 
@@ -45,6 +46,7 @@ class Command:
             raise ChannelError(f"the command does not parse: {error}", permanent=True) from error
         if not self._argv:
             raise ChannelError("the command is empty", permanent=True, hint="write command: /path/of/program")
+        command_line(self._argv)  # what is secret in it is known from now on, and blank in errors
 
     def send(self, alert: Json, timeout: float) -> None:
         _run(self._argv, f"command {self._argv[0]}", timeout, dumps(alert).encode())
