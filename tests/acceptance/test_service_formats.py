@@ -106,10 +106,10 @@ def trouble(store: Backend) -> None:
         *log,
         {"event": "end", "run": "r1", "state": "FAILED", "error": error},
     )
-    marks = [{"event": "log", "run": "r0", "level": "INFO", "text": '*_`<&"' * 90} for _ in range(20)]
-    append(
-        store, "j0", "web-1", start("r0", "marks"), *marks, {"event": "end", "run": "r0", "state": "FAILED"}
-    )
+    marks = ["*_`" * 180] * 19 + ["<&" * 270]
+    lines = [{"event": "log", "run": "r0", "level": "INFO", "text": line} for line in marks]
+    ended = {"event": "end", "run": "r0", "state": "FAILED"}
+    append(store, "j0", "web-1", start("r0", "marks"), *lines, ended)
     append(store, "j2", "web-1", start("r2", "etl_of_all"), crash("r2", "killed by signal 9"))
     many = [(start(f"x{n}", f"job_{n}@everyone"), crash(f"x{n}", "host restarted")) for n in range(40)]
     append(store, "j3", "web-2", *(event for pair in many for event in pair))
