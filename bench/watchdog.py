@@ -1,4 +1,4 @@
-"""`python -m bench.watchdog [--json FILE]`: what a watchdog costs while nothing happens, and how fast it is when much does.
+"""`python -m bench.watchdog [--json FILE]`: what a watchdog costs while nothing happens, and how fast it is then.
 
 A home with thousands of live journals (real processes, each with locks on several of them), watched by a real
 `holter watch`: its processor time and memory over a quiet minute, and the time until the last of many simultaneous
@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import pathlib
-import resource
 import signal
 import subprocess
 import sys
@@ -43,8 +42,6 @@ def main() -> int:
     parser.add_argument("--quiet", action="store_true", help="processes that do not beat")
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with tempfile.TemporaryDirectory() as home:
         figures = measure(home, options)
     print(json.dumps(figures, indent=2))

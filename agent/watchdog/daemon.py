@@ -33,6 +33,7 @@ from .watchdog import Watchdog
 __all__ = ["AlreadyWatching", "Herald", "Step", "Tidier", "Watchdog", "open_store", "watch"]
 
 logger.disable("holter")  # quiet where it is embedded, as loguru asks of libraries; `watch` speaks up
+DESCRIPTORS = 65_536  # open files; more would be a burden for programs that are started here and close them all
 TIDY_LOOK = 60.0  # seconds between looks whether it is time
 ONCE = 60.0  # seconds after which a single pass sends and forgets nothing more
 NOTIFY_EVERY = 0.5  # seconds between looks at the transitions when nothing woke the alerting loop
@@ -71,10 +72,11 @@ def watch(settings: Settings, *, once: bool = False) -> int:
 
 
 def _take_descriptors() -> None:
-    """Each live process takes a descriptor, and the usual limit is 1,024; those beyond it are watched by their locks."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    """Each live process takes a descriptor, and the usual limit is 1,024; those beyond are watched by their locks."""
+    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if most == resource.RLIM_INFINITY else min(DESCRIPTORS, most)
     with suppress(ValueError, OSError):  # macOS says "unlimited", and means less
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), most))
 
 
 def _once(settings: Settings) -> int:
