@@ -92,7 +92,9 @@ _TEAMS = Dialect(20_000, _as_json, body=_teams_body)  # of a message's 28 KB; th
 _PLAIN = Dialect(32_768)
 _NTFY = Dialect(4096, _encoded)  # more becomes an attachment
 _DIALECTS = {
-    "slack": Dialect(3000, _escaped),  # what a section takes; of an attachment 8,000 are shown
+    "slack": Dialect(
+        3000, _escaped, uncalled, uncalled
+    ),  # what a section takes; of an attachment 8,000 are shown
     "discord": Dialect(2000, title=_discord_title, body=_discord_body),
     "workflows": _TEAMS,
     "workflow": _TEAMS,

@@ -172,7 +172,7 @@ def test_title_and_body_together_are_within_what_each_service_takes(
     "call", ["@everyone", "@here", "@all", "@channel", "@room", "@**all**", "<users/all>", "<@U1>"]
 )
 def test_no_chat_is_called_by_what_a_log_holds(call: str) -> None:
-    for scheme in ("discord", "mmost", "rocket", "gchat", "matrix", "zulip"):
+    for scheme in ("slack", "discord", "mmost", "rocket", "gchat", "matrix", "zulip"):
         said = "".join(
             dialect_of(scheme, 4000).texts({"title": f"{call} x", "body": f"a {call} b\n\nSee more: x"})
         )
