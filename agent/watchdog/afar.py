@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from attrs import define, field, frozen
 
 from ...backends.clock import Clock, rfc3339
-from ...backends.records import Json, Process, Run
+from ...backends.records import Document, Json, Process, Run
 from ...backends.schedule import format_duration
 from .adopt import Live
 from .sightings import Sightings
@@ -41,13 +41,15 @@ class Voice:
 @define
 class Afar:
     """Voices by journal. `noted` are the marks at which lost runs were first seen to be lost, by run, and `known` those
-    of the pass before. `here` has, for each journal of a process of this home, the one that it writes now."""
+    of the pass before. `here` has, for each journal of a process of this home, the one that it writes now.
+    `watched` are the hosts that have a watchdog of their own."""
 
     voices: dict[str, Voice] = field(factory=dict)
     lost_after: float = 60.0
     known: dict[str, int] = field(factory=dict)
     noted: dict[str, int] = field(factory=dict)
     here: dict[str, str] = field(factory=dict)
+    watched: frozenset[str] = frozenset()
 
     def is_foreign(self, run: Run) -> bool:
         voice = self.voices.get(run.journal or "")
@@ -78,14 +80,23 @@ class Ears:
 
     lost_after: float
     _sightings: Sightings = field(factory=Sightings)
+    _pulses: Sightings = field(factory=Sightings)
     _last: Afar = field(factory=Afar)
 
     def mind(self, clock: Clock) -> None:
         """A pass in which nobody listens."""
         self._sightings.mind(clock)
+        self._pulses.mind(clock)
 
-    def listen(self, processes: Iterable[Process], live: Iterable[Live], clock: Clock) -> Afar:
-        """`processes` are those that the store has open, `live` the journals of this home whose process lives."""
+    def listen(
+        self,
+        processes: Iterable[Process],
+        live: Iterable[Live],
+        clock: Clock,
+        pulses: Iterable[Document] = (),
+    ) -> Afar:
+        """`processes` are those that the store has open, `live` the journals of this home whose process lives, `pulses`
+        what watchdogs say of themselves; whether one still beats is seen, no clock of its own is asked."""
         here = {_identity(each.header): each.journal for each in live}  # in order: the newest counts
         groups: dict[
             str, list[Process]
@@ -98,7 +109,10 @@ class Ears:
         for name, group in groups.items():
             voice = _voice(group, silent[name], marks[name], foreign=name not in here)
             voices.update((each.journal, voice) for each in group)
-        self._last = Afar(voices, self.lost_after, known=self._last.noted)
+        beats = {each.value["host"]: each for each in pulses if not each.value["stopped"]}
+        still = self._pulses.silence({host: each.version for host, each in beats.items()}, clock)
+        watched = frozenset(host for host, each in beats.items() if still[host] <= each.value["good_for"])
+        self._last = Afar(voices, self.lost_after, known=self._last.noted, watched=watched)
         for name, group in groups.items():
             if name in here:
                 self._last.here.update((each.journal, here[name]) for each in group)

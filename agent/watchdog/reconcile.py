@@ -12,6 +12,7 @@ None of them is an ending, and each is taken back when it is no longer true.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 from typing import Any
 
 from attrs import define, field
@@ -28,7 +29,7 @@ from .adopt import Live
 from .afar import Afar
 from .enforce import GRACE
 from .judgements import Judge
-from .sightings import Sightings
+from .sightings import Ages, Sightings
 
 MISSED_BEATS = 3
 JUDGED = ("overdue", "stalled", "unresponsive")
@@ -44,11 +45,13 @@ def reconcile(
     clock: Clock,
     far: Afar | None = None,
     dues: list[float] | None = None,
+    ages: Ages | None = None,
 ) -> int:
     """Write every condition that is not as it should be; return how many were written.
 
     `checks` are the settings' expectations by job; they win over what the decorator declared. `far` is what was heard
-    of processes elsewhere. `dues` takes the moments (Unix seconds) at which a run may pass a limit.
+    of processes elsewhere. `dues` takes the moments (Unix seconds) at which a run may pass a limit. `ages` remembers
+    how long each has run, from pass to pass.
     """
     judge.ship()  # what the store did not take the last time, before it is said again
     mute = {each.journal: silence.get(each.journal, 0.0) for each in live if _is_mute(each, silence)}
@@ -57,17 +60,20 @@ def reconcile(
         silent = mute.get(newest)
         mute.pop(journal, None) if silent is None else mute.update({journal: silent})
     written = 0
-    now = clock.wall()
-    asked = Expected(backend, checks)
-    for run in backend.runs(RunQuery(states=OPEN, limit=None)):
+    asked, runs = Expected(backend, checks), backend.runs(RunQuery(states=OPEN, limit=None))
+    old = (ages or Ages()).look(runs, clock)
+    for run in runs:
         check = asked.of(run)
-        wanted = conditions_of(run, check, now, mute, lambda run=run: last_activity(backend, run))
+        now = clock.wall() if run.started_at is None else run.started_at + old[run.id]
+        wanted = conditions_of(
+            run, check, now, mute, lambda run=run: last_activity(backend, run), clock.wall()
+        )
         if dues is not None:
             dues += moments(run, check)
         written += _judge_lost(backend, judge, run, far)
         for name in JUDGED:
-            if name == "unresponsive" and far.is_foreign(run):
-                continue  # only its own host's watchdog can tell
+            if far.is_foreign(run) and (name == "unresponsive" or run.host in far.watched):
+                continue  # its own host's watchdog can tell, by the clock that the run goes by
             if (name in wanted) != (name in run.conditions):
                 after = _spoken(backend, run, name) if name == "unresponsive" else 0.0
                 judge.condition(run.id, name, name in wanted, wanted.get(name, ""), after)
@@ -94,9 +100,18 @@ def _spoken(backend: Backend, run: Run, name: str) -> float:
 
 
 def conditions_of(
-    run: Run, check: dict[str, Any], now: float, mute: dict[str, float], last_activity: Any
+    run: Run,
+    check: dict[str, Any],
+    now: float,
+    mute: dict[str, float],
+    last_activity: Any,
+    wall: float = inf,
 ) -> dict[str, str]:
-    """The conditions that a live run should have, each with its reason. `last_activity()` is asked where needed."""
+    """The conditions that a live run should have, each with its reason. `last_activity()` is asked where needed.
+
+    `now` is when it is by the clock that the run started by, `wall` what the wall clock says; where one of them was
+    set meanwhile, nobody is stalled by that alone.
+    """
     wanted: dict[str, str] = {}
     if run.journal in mute and (run.parent_id is None or run.kind != "task"):
         wanted["unresponsive"] = (
@@ -107,7 +122,8 @@ def conditions_of(
     if (bound := check.get("bound")) is not None and now - run.started_at > bound[0]:
         wanted["overdue"] = bound[1]
     patience = check.get("stall_after")
-    if patience is not None and now - run.active_at > patience and now - last_activity() > patience:
+    sure = min(now, wall)
+    if patience is not None and sure - run.active_at > patience and sure - last_activity() > patience:
         wanted["stalled"] = f"no progress, line or step for {format_duration(patience)}"
     return wanted
 

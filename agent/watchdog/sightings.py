@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from attrs import define, field
 
 from ...backends.clock import Clock
+from ...backends.records import Run
 from .adopt import Live
 
 JUMP = 5.0  # seconds by which wall and monotonic clock may disagree between two passes
@@ -47,3 +48,20 @@ class Sightings:
             return False
         slept = clock.monotonic() - self._monotonic
         return abs((clock.wall() - self._wall) - slept) > JUMP or slept > 3 * JUMP
+
+
+@define
+class Ages:
+    """For how long runs have run: what the wall clock says when one is first seen, and from then on our own monotonic
+    clock. So a clock that is set, or a host that sleeps, makes nobody older."""
+
+    _seen: dict[str, tuple[float, float]] = field(factory=dict)
+
+    def look(self, runs: Iterable[Run], clock: Clock) -> dict[str, float]:
+        """Seconds by run. Runs that are not among these are forgotten."""
+        now, wall = clock.monotonic(), clock.wall()
+        held, self._seen = self._seen, {}
+        for run in runs:
+            if run.started_at is not None:
+                self._seen[run.id] = held.get(run.id, (now, max(0.0, wall - run.started_at)))
+        return {name: before + now - since for name, (since, before) in self._seen.items()}

@@ -17,6 +17,7 @@ from .account import Account
 from .adopt import Adopted, catch_up
 from .afar import Ears
 from .births import Births
+from .cancelling import Canceller
 from .deaths import Deaths
 from .enforce import Enforcer
 from .expecting import Expecting
@@ -27,7 +28,7 @@ from .oom import Ooms
 from .reap import Reaper
 from .reconcile import reconcile
 from .reload import Reloader
-from .sightings import Sightings
+from .sightings import Ages, Sightings
 from .steps import Half, Pace, Step
 
 
@@ -47,11 +48,12 @@ class Watchdog(Half):
         self._silence: dict[str, float] = {}
         self._due_at = float("inf")  # when a run may pass a limit (Unix seconds)
         self._sweeps, self._looks = Pace(), Pace()
-        self._sightings = Sightings()
+        self._sightings, self._ages = Sightings(), Ages()
         self._ears = Ears(settings.watchdog.lost_after)
         self._reaper = Reaper(clock)
         self._judge: Judge | None = None
         self._enforcer = Enforcer(clock, once)
+        self._canceller = Canceller(clock)
         self._ooms = Ooms()
         self._expecting = Expecting(clock, once=once)
         self._host = HostWatch(settings.home, clock)
@@ -68,6 +70,7 @@ class Watchdog(Half):
             Step("adopting dead journals", self._adopt),
             Step("reconciling live runs", self._reconcile),
             Step("enforcing time limits", self._enforce),
+            Step("carrying out cancellations", self._cancel, every=1.0),
             Step("judging expectations", self._expect),
             Step("freeing leases that ran out", self._reap, every=reap.EVERY),
             self._host_step,
@@ -95,6 +98,7 @@ class Watchdog(Half):
     def _close(self) -> None:
         if self._backend is not None:
             self._enforcer.close(self._backend)
+        self._canceller.close()
         if self._judge is not None:
             self._judge.close()
         if self._backend is not None:
@@ -148,8 +152,11 @@ class Watchdog(Half):
             return
         store, live, dues = self._store(), self.seen.live, list[float]()
         checks = dict(self.settings.checks)
-        far = self._ears.listen(store.processes(), live, self.clock)
-        changed = reconcile(store, self._open_judge(), live, self._silence, checks, self.clock, far, dues)
+        pulses = [held for _, held in store.list(pulse.KIND)]
+        far = self._ears.listen(store.processes(), live, self.clock, pulses)
+        changed = reconcile(
+            store, self._open_judge(), live, self._silence, checks, self.clock, far, dues, self._ages
+        )
         if changed:
             logger.info("{} conditions changed", changed)
         now = self.clock.wall()
@@ -163,6 +170,10 @@ class Watchdog(Half):
         ended = self._enforcer.enforce(self._store(), self._open_judge(), self.seen.live)
         if ended:
             logger.warning("{} runs ended from outside: past their time limit", ended)
+
+    def _cancel(self) -> None:
+        for text in self._canceller.look(self._store(), self._open_judge):
+            logger.warning("{}", text)
 
     def _expect(self) -> None:
         self._expecting.look(self._store(), self.settings)

@@ -10,8 +10,10 @@ import pytest
 from holter.agent import jobs
 from holter.agent.settings import Check
 from holter.agent.watchdog.adopt import Live
+from holter.agent.watchdog.afar import Afar, Voice
 from holter.agent.watchdog.judgements import Judge
 from holter.agent.watchdog.reconcile import Expected, Sightings, conditions_of, moments, reconcile
+from holter.agent.watchdog.sightings import Ages
 from holter.backends.base import Backend
 from holter.backends.clock import Clock
 from holter.backends.errors import StorageError
@@ -64,7 +66,9 @@ def test_what_its_descendants_do_keeps_a_run_from_being_stalled() -> None:
     assert conditions_of(run(), {"stall_after": 60.0}, 1100.0, {}, lambda: 1090.0) == {}
 
 
-def test_the_settings_overrule_the_decorator_and_checks_both_only_where_they_say_something(store: Any) -> None:
+def test_the_settings_overrule_the_decorator_and_checks_both_only_where_they_say_something(
+    store: Any,
+) -> None:
     def limits(run: Run, **checks: Check) -> tuple[float | None, float | None]:
         check = Expected(store, checks).of(run)
         return check["bound"] and check["bound"][0], check.get("stall_after")
@@ -77,7 +81,9 @@ def test_the_settings_overrule_the_decorator_and_checks_both_only_where_they_say
     assert limits(checked, etl=Check(max_duration=90.0)) == (120.0, 30.0)
 
 
-def test_a_run_is_overdue_at_so_many_times_the_median_of_its_jobs_runs(store: Any, scribe: Any, clock: Any) -> None:
+def test_a_run_is_overdue_at_so_many_times_the_median_of_its_jobs_runs(
+    store: Any, scribe: Any, clock: Any
+) -> None:
     for number in range(5):
         scribe.start(f"r{number}")
         clock.now += 10.0 + number
@@ -232,3 +238,48 @@ def test_what_the_store_did_not_take_is_said_once(
     reconcile(behind, judge, [live()], {"j1": 20.0}, {}, clock)
     assert [event["event"] for event in store.events("r1")].count("judge") == 1
     judge.close()
+
+
+# --- clocks that are set, hosts that sleep -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("jump", [7200.0, -7200.0])
+def test_a_clock_that_is_set_makes_nobody_overdue_or_stalled(
+    store: Backend, clock: Any, scribe: Any, judge: Judge, jump: float
+) -> None:
+    scribe.start("r1", check={"max_duration": 600.0, "stall_after": 600.0})
+    clocks, ages = TwoClocks(), Ages()
+    clocks.now_wall = clock.now
+
+    def conditions() -> tuple[str, ...]:
+        reconcile(store, judge, [], {}, {}, clocks, ages=ages)
+        found = store.run("r1")
+        assert found is not None
+        return found.conditions
+
+    assert conditions() == ()
+    clocks.pass_by(60.0, wall=jump)
+    assert conditions() == ()
+    clocks.pass_by(541.0)
+    assert "overdue" in conditions()
+
+
+def test_a_host_that_slept_did_not_work_meanwhile(
+    store: Backend, clock: Any, scribe: Any, judge: Judge
+) -> None:
+    scribe.start("r1", check={"max_duration": 600.0})
+    clocks, ages = TwoClocks(), Ages()
+    clocks.now_wall = clock.now
+    reconcile(store, judge, [], {}, {}, clocks, ages=ages)
+    clocks.pass_by(1.0, wall=8 * 3600.0)
+    assert reconcile(store, judge, [], {}, {}, clocks, ages=ages) == 0
+
+
+@pytest.mark.parametrize(("watched", "said"), [(frozenset({"web-1"}), 0), (frozenset[str](), 1)])
+def test_a_host_with_a_watchdog_of_its_own_is_judged_by_it_alone(
+    store: Backend, clock: Any, scribe: Any, judge: Judge, watched: frozenset[str], said: int
+) -> None:
+    scribe.start("r1", check={"max_duration": 60.0})
+    clock.now += 61
+    far = Afar({"j1": Voice(0.0, 1, foreign=True, host="web-1")}, watched=watched)
+    assert reconcile(store, judge, [], {}, {}, clock, far) == said
