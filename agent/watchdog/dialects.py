@@ -10,7 +10,7 @@ from json import dumps
 from attrs import frozen
 
 from ...backends.records import Json
-from .fitting import fitted, printable, title_of
+from .fitting import TITLE, fitted, printable, title_of
 
 
 def _as_is(text: str) -> str:
@@ -19,17 +19,20 @@ def _as_is(text: str) -> str:
 
 @frozen
 class Dialect:
-    """`room` for title and body together, measured by `size`; `title` and `body` make plain text of what the service
-    would take for markup or for a mention."""
+    """`room` for title and body together and `heading` for the title alone, both measured by `size`; `title` and `body`
+    make plain text of what the service would take for markup or for a mention."""
 
     room: int
     size: Callable[[str], int] = len
     title: Callable[[str], str] = _as_is
     body: Callable[[str], str] = _as_is
+    heading: int = 4 * TITLE
 
     def texts(self, alert: Json) -> tuple[str, str]:
         """The alert's title and body as the service is to get them, within its room."""
-        title = self.title(title_of(alert))
+        most = TITLE
+        while self.size(title := self.title(title_of(alert, most))) > self.heading:
+            most -= 10
         room = self.room - self.size(title) - 2  # some put both into one text
 
         def size(text: str) -> int:
@@ -57,13 +60,18 @@ def uncalled(text: str) -> str:
 _CALLS = r"@(?=everyone|here|(?:all|channel|room|team)\b|\*\*)|<(?=[@#!:/]|users/)"
 
 
+def _unmarked(text: str) -> str:
+    """A title as it is written: Apprise escapes none."""
+    return re.sub(r"([\\*_~`|\[\]])", r"\\\1", text)
+
+
 def _discord_title(text: str) -> str:
-    return uncalled(re.sub(r"([\\*_~`|\[\]])", r"\\\1", text))
+    return uncalled(_unmarked(text))
 
 
 def _discord_body(text: str) -> str:
     """A block of code: it shows a log as it is."""
-    return "```\n" + uncalled(text).replace("```", "`\u200b``") + "\n```"
+    return "```\n" + re.sub("`(?=`)", "`\u200b", uncalled(text)) + "\n```"
 
 
 def _teams_body(text: str) -> str:
@@ -88,13 +96,11 @@ def _encoded(text: str) -> int:
     return len(text.encode())
 
 
-_TEAMS = Dialect(20_000, _as_json, body=_teams_body)  # of a message's 28 KB; the card around it is 1 KB
+_TEAMS = Dialect(20_000, _as_json, _unmarked, _teams_body)  # of a message's 28 KB; the card around it is 1 KB
 _PLAIN = Dialect(32_768)
 _NTFY = Dialect(4096, _encoded)  # more becomes an attachment
 _DIALECTS = {
-    "slack": Dialect(
-        3000, _escaped, uncalled, uncalled
-    ),  # what a section takes; of an attachment 8,000 are shown
+    "slack": Dialect(3000, _escaped, uncalled, uncalled, TITLE),  # of a section, and of a header
     "discord": Dialect(2000, title=_discord_title, body=_discord_body),
     "workflows": _TEAMS,
     "workflow": _TEAMS,

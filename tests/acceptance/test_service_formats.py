@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -120,15 +122,22 @@ def trouble(store: Backend) -> None:
 
 @pytest.fixture(scope="module")
 def heard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Heard]:
+    with told(tmp_path_factory.mktemp("services"), trouble, recovery) as what:
+        yield what
+
+
+@contextmanager
+def told(folder: Path, *happenings: Callable[[Backend], None], more: str = "") -> Iterator[Heard]:
+    """What the services got after each of the happenings was told in turn; `more` settings."""
     import trustme
 
-    folder = tmp_path_factory.mktemp("services")
     home = folder / "home"
     home.mkdir(mode=0o700)
     authority = trustme.CA()
     front, postbox = Front(authority), Postbox()
     (home / "holter.yaml").write_text(
-        f"""channels:
+        f"""{more}
+channels:
   slack: slack://T1JJ3T3L2/A1BRTD4JD/{TOKENS[0]}
   discord: discord://4174216298/{TOKENS[1]}
   teams: workflows://{TEAMS}:443/643e69f83c8944/{TOKENS[2]}
@@ -141,16 +150,20 @@ def heard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Heard]:
     env |= {"REQUESTS_CA_BUNDLE": authority_file(authority, folder)}
     store = open_backend("sqlite:///holter.db", str(home))
     said = ""
-    for happens in (trouble, lambda store: append(store, "j4", "web-1", *completed("etl_of_all"))):
+    for happens in happenings:
         happens(store)
         command = [sys.executable, str(Path(__file__).with_name("telling.py"))]
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=200)
         assert done.returncode == 0, done.stderr
         said += done.stdout + done.stderr
     store.close()
     yield Heard(front, postbox, said)
     front.close()
     postbox.close()
+
+
+def recovery(store: Backend) -> None:
+    append(store, "j4", "web-1", *completed("etl_of_all"))
 
 
 def completed(name: str) -> tuple[dict[str, Any], ...]:
@@ -180,7 +193,8 @@ def test_slack_gets_json_within_its_limits_in_which_no_text_is_a_command(heard: 
             assert 0 < len(text) <= 3000
             assert "<" not in text and ">" not in text
             assert re.findall(r"&(?!amp;|lt;|gt;)", text) == []
-        assert all(len(each["title"]) <= 150 for each in post.json["attachments"])
+        for each in post.json["attachments"]:
+            assert len(each["title"]) <= 150, each["title"]
         assert not post.json.get("link_names") and post.json.get("parse") != "full"
 
 
@@ -294,3 +308,63 @@ def test_what_cannot_be_delivered_shows_nothing_of_a_url_but_its_scheme(tmp_path
     assert done.returncode == 0 and done.stderr.count("was not delivered") == 5
     assert documents.count("did not deliver") >= 10
     assert not any(token in done.stdout + done.stderr + documents for token in TOKENS)
+
+
+@pytest.mark.long
+def test_random_alerts_are_within_all_limits(tmp_path: Path) -> None:
+    """200 failures of whatever may be in a name, an error and a log, each told alone: the same limits hold."""
+    dice = random.Random(11)
+    words = [
+        "x" * 90,
+        "äöü",
+        "漢字" * 20,
+        "🚀👩‍👩‍👧",
+        "```",
+        "**",
+        "<!here>",
+        "@here",
+        "&amp;",
+        "\\",
+        '"',
+        "'",
+        "\x1b[1m",
+        "\x00",
+    ]
+    words += [
+        "\n",
+        "\r\n",
+        "\u202e",
+        "\u2028",
+        "\t",
+        " ",
+        "_" * 40,
+        "](http://e.org)",
+        "<at>a</at>",
+        "%s{}",
+        "http://a.b/c_d",
+    ]
+
+    def text(most: int) -> str:
+        return "".join(dice.choices(words, k=dice.randint(1, most)))
+
+    def storm(store: Backend) -> None:
+        for number in range(200):
+            run = f"r{number}"
+            log = [
+                {"event": "log", "run": run, "level": "INFO", "text": text(30)}
+                for _ in range(dice.randint(0, 25))
+            ]
+            end = {"event": "end", "run": run, "state": "FAILED", "error": {"type": "E", "message": text(20)}}
+            append(store, f"j{number}", "web-1", start(run, f"n{number}{text(8)}"), *log, end)
+
+    with told(tmp_path, storm, more="watchdog: {digest: 0}") as what:
+        assert what.said == "" and len(what.postbox.mails) == 200
+        assert [len(what.posts(host)) for host in (SLACK, DISCORD, TEAMS)] == [200] * 3 and len(
+            what.ntfy
+        ) == 200
+        test_slack_gets_json_within_its_limits_in_which_no_text_is_a_command(what)
+        test_discord_gets_messages_within_its_limits_that_call_nobody(what)
+        test_teams_gets_an_adaptive_card_within_its_limit_that_mentions_nobody(what)
+        test_ntfy_gets_messages_and_no_attachments(what)
+        test_mails_are_well_formed_and_a_job_cannot_write_headers(what)
+        test_no_text_rings_colours_or_turns_the_direction_of_writing(what)
