@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from attrs import fields
 
-from holter.agent import settings
+from holter.agent import setting_types, settings
 from holter.cli import cli
 
 ROOT = Path(__file__).parents[2]
@@ -130,6 +130,7 @@ def test_every_setting_is_documented() -> None:
         "retention": settings.RetentionPolicy,
         "watchdog": settings.WatchdogSettings,
         "host": settings.HostSettings,
+        "rerun": setting_types.RerunSettings,
     }
     wanted = {f"{place}.{each.name}" for place, kind in places.items() for each in fields(kind)}
     plain = {each.name for each in fields(settings.Settings)} - {"home", "config"}
