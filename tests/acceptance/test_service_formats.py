@@ -305,7 +305,7 @@ def test_what_cannot_be_delivered_shows_nothing_of_a_url_but_its_scheme(tmp_path
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
     documents = json.dumps([held.value for kind in ("alert", "channel") for _, held in store.list(kind)])
     store.close()
-    assert done.returncode == 0 and done.stderr.count("was not delivered") == 5
+    assert done.returncode == 0 and done.stderr.count("was not delivered") >= 5
     assert documents.count("did not deliver") >= 10
     assert not any(token in done.stdout + done.stderr + documents for token in TOKENS)
 
