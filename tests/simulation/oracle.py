@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Any
 
+from holter.agent import jobs, ledgers
+from holter.backends.expected import EARLY
 from holter.backends.fold import ENDINGS
+from holter.backends.ledger import ANSWERED
 from holter.backends.records import RunQuery, Transition
+from holter.backends.schedule import Schedule
 
-from .machines import BEAT, Process, Truth
+from .machines import BEAT, SCHEDULED, TURNS, Process, Truth
 
 if TYPE_CHECKING:
     from holter.agent.watchdog.daemon import Step
@@ -140,6 +145,7 @@ class Oracle:
             self._known(truth)
         self._alerted()
         self._tidy()
+        self._ledger()
 
     def _known(self, truth: Truth) -> None:
         run, process = self.world.inner.run(truth.id), truth.process
@@ -176,6 +182,28 @@ class Oracle:
             key = f"{run.id}:{run.state.lower()}"
             old = self.world.reset and self.chains[run.id].ended_by <= (self.world.hindsight or 0)
             assert self.world.said[key] or old, f"nobody was told: {key}"
+
+    def _ledger(self) -> None:
+        """Each expected time has exactly one outcome; it was answered if a run came, by what the store knows."""
+        key = jobs.key_of("default", SCHEDULED)
+        head = ledgers.head(self.world.inner, key)
+        query = RunQuery(job=SCHEDULED, roots=True, limit=None)
+        starts = sorted(run.created_at for run in self.world.inner.runs(query))
+        if head is None:
+            assert not starts, "a job with a schedule has no ledger"
+            return
+        schedule = Schedule.parse(TURNS["schedule"])
+        turns = schedule.expected_between(head.since, head.until)
+        entries = ledgers.entries(self.world.inner, key, head.since + 0.001, head.until + 0.001)
+        found = [each.expected_at for each in entries]
+        assert found == turns, f"outcomes for {found}, expected at {turns}"
+        if self.world.reset:
+            return
+        clock = self.world.machines[0].clock
+        assert clock.wall() - head.until < 2 * 60 + 30, f"the ledger ends at {head.until}"
+        for each, after in zip(entries, [*turns[1:], inf]):
+            came = [at for at in starts if each.expected_at - EARLY <= at < after - EARLY]
+            assert bool(came) == (each.outcome in ANSWERED), f"{each}, and starts at {came}"
 
     def _tidy(self) -> None:
         """Of journals, those of the living are left."""
