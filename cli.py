@@ -11,6 +11,7 @@ import click
 from . import __version__
 from .agent.terminal import reading, screen
 from .agent.terminal.alerting import alerts
+from .agent.terminal.cancelling import cancel
 from .agent.terminal.checks import checks
 from .agent.terminal.copying import copy
 from .agent.terminal.explaining import explain
@@ -246,6 +247,7 @@ for _verb in (
     checks,
     explain,
     rerun,
+    cancel,
     mark,
     prune,
     serve,

@@ -153,6 +153,8 @@ def _witness(evidence: Evidence) -> tuple[str | None, str]:
     by = [each for each in evidence.events if each["event"] == "judge" and each.get("state") == run.state]
     if any(each.get("by") == "mark" for each in by):
         return "operator", f"It said nothing of its end; an operator marked it as {said}"
+    if any(each.get("by") == "cancel" for each in by):
+        return "operator", f"An operator had its process ended; it is {said}"
     if run.state == "TIMED_OUT":
         return "proof", f"The watchdog ended its process from outside and recorded it as {said}"
     return "proof", (

@@ -6,7 +6,8 @@ come in order, events of different journals in any order, and the document comes
 
 Own testimony outranks inference: the ending that the process wrote beats a `mark` by an operator, which beats
 a verdict by proof. All three are kept. Only where a process is ended from outside because it ran too long (the verdict
-TIMED_OUT), what it says of its end afterwards is no more than the echo; that it completed all the same still counts.
+TIMED_OUT) or a person cancelled it, what it says of its end afterwards is no more than the echo; that it completed all
+the same still counts.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ STALE = ("unresponsive", "stalled", "lost")
 KINDS = ("flow", "task", "command")
 
 _OWN = ("start", "attempt", "retry", "end")  # what only the process itself says
-_WEIGHT = {"proof": 1, "mark": 2}  # a verdict's weight by who gave it
+_WEIGHT = {"proof": 1, "cancel": 1, "mark": 2}  # a verdict's weight by who gave it
 
 
 def apply(doc: Doc, event: Event, journal: str) -> None:
@@ -66,13 +67,14 @@ def settle(doc: Doc) -> None:
 
 
 def _is_echo(own: dict[str, Any], verdict: dict[str, Any] | None) -> bool:
-    if verdict is None or not _is_timeout(verdict):
+    if verdict is None or not _is_sentence(verdict):
         return False
-    return own["state"] not in ("COMPLETED", "TIMED_OUT") and own["at"] >= verdict["at"]
+    return own["state"] not in ("COMPLETED", verdict["state"]) and own["at"] >= verdict["at"]
 
 
-def _is_timeout(verdict: dict[str, Any]) -> bool:
-    return bool(verdict["state"] == "TIMED_OUT" and verdict["by"] == "proof")
+def _is_sentence(verdict: dict[str, Any]) -> bool:
+    """Whether it was written before its process was ended from outside, and says why."""
+    return verdict["by"] == "cancel" or bool(verdict["state"] == "TIMED_OUT" and verdict["by"] == "proof")
 
 
 def transitions(before: tuple[str, list[str]] | None, doc: Doc, at: float) -> list[dict[str, Any]]:
@@ -294,7 +296,7 @@ def _judge(doc: Doc, event: Event) -> None:
 def _standing(verdict: dict[str, Any]) -> tuple[int, bool, float, str, str]:
     return (
         _WEIGHT.get(verdict["by"], 0),
-        _is_timeout(verdict),  # why it was ended says more than that it is gone
+        _is_sentence(verdict),  # why it was ended says more than that it is gone
         -verdict["at"],
         verdict["state"],
         verdict["reason"] or "",

@@ -14,24 +14,20 @@ that this user may not signal is left alone; a watchdog that dies after SIGTERM 
 
 from __future__ import annotations
 
-import os
-import select
 import signal
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable
 
 from attrs import define, field, frozen
 
 from ...backends.base import Backend
 from ...backends.clock import Clock
 from ...backends.records import Run, RunQuery
-from .. import identity
 from .adopt import Header, Live
 from .judgements import Judge
+from .takedown import TERM_GRACE, hold, is_dead, let_go, send
 
 GRACE = 5.0  # seconds past the limit in which the process may still interrupt the run by itself
-TERM_GRACE = 5.0  # seconds from SIGTERM to SIGKILL
 
 Attempt = tuple[str, int]
 
@@ -95,13 +91,13 @@ class Enforcer:
         return {attempt: before + now - since for attempt, (since, before) in self._seen.items()}
 
     def _condemn(self, header: Header, runs: list[Run], judge: Judge) -> int:
-        members = tuple(_hold(header))
+        members = tuple(hold(header))
         if not members:
             return 0
         for run in reversed(runs):
             limit = f"timeout_seconds={_limit(run):g}"
             judge.end(run.id, "TIMED_OUT", f"ran longer than {limit} and could only be ended from outside")
-        _send(members, signal.SIGTERM)
+        send(members, signal.SIGTERM)
         names = tuple(run.id for run in runs)
         self._condemned.append(_Condemned(members, names, self.clock.monotonic() + TERM_GRACE))
         return len(runs)
@@ -109,13 +105,12 @@ class Enforcer:
     def _kill(self, backend: Backend) -> None:
         """SIGKILL for those whose time is up, except where all that ran too long has been ended from inside."""
         for each in list(self._condemned):
-            all_gone = all(map(_is_dead, each.members))
+            all_gone = all(map(is_dead, each.members))
             if not all_gone and self.clock.monotonic() < each.kill_at:
                 continue
-            if _is_dead(each.members[0]) or not all(_ended_itself(backend, run) for run in each.runs):
-                _send(each.members, signal.SIGKILL)
-            for fd in each.members:
-                os.close(fd)
+            if is_dead(each.members[0]) or not all(_ended_itself(backend, run) for run in each.runs):
+                send(each.members, signal.SIGKILL)
+            let_go(each.members)
             self._condemned.remove(each)
 
 
@@ -129,60 +124,6 @@ def _slept() -> float:
     if not hasattr(time, "CLOCK_BOOTTIME"):
         return 0.0
     return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC))
-
-
-def _hold(header: Header) -> Iterator[int]:
-    """Pidfds of the process and, where it leads its group, of the others in it; none where it cannot be signalled.
-
-    A descriptor is taken before its process is looked at, so a number that passes to a stranger is never hit.
-    """
-    pid = int(str(header["pid"]))
-    leader = _open(pid)
-    if leader is None:
-        return
-    try:
-        signal.pidfd_send_signal(leader, 0)
-        wanted = identity.alive(header) is True and pid != os.getpid()
-    except (PermissionError, ProcessLookupError):
-        wanted = False
-    if not wanted:
-        return os.close(leader)
-    yield leader
-    if _group(pid) == pid != os.getpgrp():
-        for name in os.listdir("/proc"):
-            if not name.isdigit() or int(name) == pid or _group(int(name)) != pid:
-                continue
-            member = _open(int(name))
-            if member is not None and _group(int(name)) == pid:
-                yield member
-            elif member is not None:
-                os.close(member)
-
-
-def _open(pid: int) -> int | None:
-    try:
-        return os.pidfd_open(pid)
-    except (OSError, AttributeError):  # gone, no descriptors left, or no pidfds (not Linux)
-        return None
-
-
-def _group(pid: int) -> int | None:
-    try:
-        return os.getpgid(pid)
-    except OSError:
-        return None
-
-
-def _send(members: Iterable[int], number: signal.Signals) -> None:
-    for fd in members:
-        with suppress(ProcessLookupError, PermissionError):
-            signal.pidfd_send_signal(fd, number)
-
-
-def _is_dead(fd: int) -> bool:
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def _ended_itself(backend: Backend, run_id: str) -> bool:

@@ -28,7 +28,8 @@ class Judge:
         self._at = 0.0
 
     def end(self, run_id: str, state: str, reason: str, by: str = "proof") -> None:
-        """The run is over: `by` is `proof` (the kernel says so) or `mark` (a person says so)."""
+        """The run is over: `by` is `proof` (the kernel says so), `mark` (a person says so) or `cancel` (a person
+        has it ended now, so what its process says from now on is the echo)."""
         at = self._clock.wall()
         self._write({"event": "judge", "run": run_id, "at": at, "state": state, "reason": reason, "by": by})
 

@@ -30,6 +30,26 @@ def fold(*events: dict[str, Any], journal: str = "j1") -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
+    ("own", "marked", "state"),
+    [
+        ("CRASHED", False, "CANCELLED"),
+        ("FAILED", False, "CANCELLED"),
+        ("COMPLETED", False, "COMPLETED"),
+        (None, False, "CANCELLED"),
+        (None, True, "FAILED"),
+    ],
+)
+def test_what_a_process_says_after_it_was_cancelled_is_the_echo_unless_it_completed(
+    own: str | None, marked: bool, state: str
+) -> None:
+    later = [said("judge", AT + 3, state="CRASHED", by="proof"), said("end", AT + 2, state=own)]
+    told = [start(), said("judge", AT + 1, state="CANCELLED", by="cancel"), *(later if own else later[:1])]
+    told += [said("judge", AT + 4, state="FAILED", by="mark")] if marked else []
+    for events in permutations(told):
+        assert fold(*events)["state"] == state
+
+
+@pytest.mark.parametrize(
     ("events", "state"),
     [
         ([start(pending=True)], "PENDING"),
