@@ -96,7 +96,7 @@ def ask(store: Registry, run: Run, by: str, reason: str, now: float) -> None:
 
 def asked(store: Registry, run_id: str) -> Request | None:
     held = store.get(KIND, run_id)
-    return Request(**held.value) if held else None
+    return _sound(held.value) if held else None
 
 
 def _put(store: Registry, request: Request) -> None:
@@ -112,10 +112,6 @@ class Canceller:
 
     clock: Clock
     _going: dict[str, TakeDown] = field(factory=dict)
-
-    @property
-    def busy(self) -> bool:
-        return bool(self._going)
 
     def look(self, store: Backend, judge: Callable[[], Judge]) -> list[str]:
         """One pass over the requests; what was done, a line each. `judge` opens one where it is needed."""
