@@ -45,7 +45,14 @@ def time_namespace() -> int:
 
 def start_ticks(pid: int) -> int:
     """When `pid` started, in clock ticks since boot; 0 if there is no such process, it is a zombie, or no /proc."""
-    stat = _read(f"{PROC}/{pid}/stat")
+    return _start_ticks(pid) or 0
+
+
+def _start_ticks(pid: int) -> int | None:
+    """The same; None where the kernel would not let us look (no descriptor left), which proves nothing."""
+    stat = _look(f"{PROC}/{pid}/stat")
+    if stat is None:
+        return None
     fields = stat[stat.rfind(")") + 2 :].split()  # the command may contain spaces and parentheses
     if len(fields) <= 19 or (
         fields[0] in "ZX" and int(fields[17]) <= 1
@@ -62,7 +69,8 @@ def alive(header: dict[str, Any]) -> bool | None:
     pid = header.get("pid")
     if not header.get("boot") or header["boot"] != boot_id() or header.get("namespace") != namespace():
         return None
-    return start_ticks(pid) == header.get("start_ticks") != 0 if isinstance(pid, int) else None
+    ticks = _start_ticks(pid) if isinstance(pid, int) else None
+    return None if ticks is None else ticks == header.get("start_ticks") != 0
 
 
 def foreign(header: dict[str, Any]) -> bool:
@@ -130,13 +138,22 @@ def _user() -> str:
 
 
 def _read(path: str) -> str:
+    return _look(path) or ""
+
+
+def _look(path: str) -> str | None:
+    """What is there: "" where there is nothing, None where that cannot be told."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError, NotADirectoryError):
         return ""
+    except OSError:
+        return None
     try:
         return os.read(descriptor, 65536).decode("utf-8", "replace")
-    except OSError:
+    except ProcessLookupError:  # it went between the two calls
         return ""
+    except OSError:
+        return None
     finally:
         os.close(descriptor)

@@ -28,6 +28,7 @@ BATCH = 2**20  # bytes of one append
 DRAFT_AGE = 60.0  # seconds: a draft (a journal without its name yet) older than this has no maker any more
 
 Header = dict[str, object]
+Who = tuple[object, ...]
 Explain = Callable[[Header], str | None]  # why the process of a header was killed, where somebody knows
 
 
@@ -73,7 +74,7 @@ def catch_up(
     What live processes have not sent yet is sent too, so that a reader sees the last line; but where `before` is given
     (the live journals of the last sweep), only for those that have not grown since: others ship for themselves.
     `only` names the journals (file names) that something happened to; of all others, what is in `before` still holds.
-    `living` are pids of `before` that the kernel says have not died: their locks need not be tried.
+    `living` are the processes (`who`) of `before` that the kernel says have not died: their locks need not be tried.
     `explain` is asked why a process died that says nothing itself.
     Raises StorageError where the store cannot be written; what was done until then stays done.
     """
@@ -155,7 +156,7 @@ class _Sweep:
         """Whether the kernel says that its process lives, and nothing waits to be sent for it; then a look at its size
         is all that it needs."""
         held = (self.known or {}).get(journal)
-        if held is None or held.header.get("pid") not in self.living:
+        if held is None or who(held.header) not in self.living:
             return False
         try:
             size = os.stat(held.path).st_size
@@ -196,6 +197,11 @@ class _Sweep:
         self.out.restarted += judged if identity.rebooted(header) else 0
         self.out.shipped += offset
         self.out.removed += 1
+
+
+def who(header: Header) -> Who:
+    """What tells the process of a header from every other of this host: a pid alone is in each PID namespace once."""
+    return tuple(header.get(key) for key in ("boot", "namespace", "pid", "start_ticks"))
 
 
 def header_of(fd: int) -> Header | None:

@@ -33,7 +33,9 @@ from .watchdog import Watchdog
 __all__ = ["AlreadyWatching", "Herald", "Step", "Tidier", "Watchdog", "open_store", "watch"]
 
 logger.disable("holter")  # quiet where it is embedded, as loguru asks of libraries; `watch` speaks up
-DESCRIPTORS = 65_536  # open files; more would be a burden for programs that are started here and close them all
+DESCRIPTORS = (
+    65_536  # open files; more would be a burden for programs that are started here and close them all
+)
 TIDY_LOOK = 60.0  # seconds between looks whether it is time
 ONCE = 60.0  # seconds after which a single pass sends and forgets nothing more
 NOTIFY_EVERY = 0.5  # seconds between looks at the transitions when nothing woke the alerting loop
@@ -101,10 +103,12 @@ def _loop(settings: Settings) -> int:
     automator = Automator(settings)
     dog.fellows = [herald, tidier, automator]
     stop, news = threading.Event(), threading.Event()
+    asked: list[
+        int
+    ] = []  # for the handler, which may interrupt this very thread while it holds an Event's lock
 
     def ask_to_stop(number: int, frame: Any) -> None:
-        stop.set()
-        news.set()
+        asked.append(number)
         dog.deaths.wake()
 
     def ask_to_reload(number: int, frame: Any) -> None:
@@ -122,7 +126,7 @@ def _loop(settings: Settings) -> int:
     dog.step()
     alerting.start()  # after the first pass: what went down together, with the host or without us, is told together
     try:
-        _passes(dog, herald, stop, news)
+        _passes(dog, herald, asked, news)
     finally:
         tell("STOPPING=1")
         stop.set()
@@ -138,18 +142,18 @@ def _loop(settings: Settings) -> int:
     return 0
 
 
-def _passes(dog: Watchdog, herald: Herald, stop: threading.Event, news: threading.Event) -> None:
+def _passes(dog: Watchdog, herald: Herald, asked: list[int], news: threading.Event) -> None:
     """Pass after pass, until it is asked to stop. Signs of life go out only after a pass that was completed, the ping
     only while neither watching nor alerting fails."""
     pinger, systemd = Pinger(), Systemd()
-    while not stop.is_set():
+    while not asked:
         if dog.step():
             news.set()
         now = dog.clock.monotonic()
         systemd.passed(now)
         if not errors((dog, herald)):
             pinger.passed(dog.settings.watchdog, now)
-        if not stop.is_set():
+        if not asked:
             dog.deaths.wait(min(dog.settings.watchdog.interval, systemd.every))
 
 

@@ -7,14 +7,17 @@ another PID namespace) the sweep simply comes with its interval.
 from __future__ import annotations
 
 import os
+import resource
 import select
 import time
 from collections.abc import Container, Iterable
 
 from .. import identity
 from ..journal import SUFFIX
-from .adopt import Header, Live, header_at
+from .adopt import Header, Live, Who, header_at, who
 from .births import Births
+
+SPARE = 256  # descriptors that are left, at most a quarter, to journals, the store and channels
 
 
 class Deaths:
@@ -23,8 +26,8 @@ class Deaths:
 
     def __init__(self, births: Births | None = None) -> None:
         self._births = births
-        self._pidfds: dict[int, int] = {}  # pid to descriptor
-        self._journals: dict[int, set[str]] = {}  # pid to the file names of its journals
+        self._pidfds: dict[Who, int] = {}  # process to descriptor
+        self._journals: dict[Who, set[str]] = {}  # process to the file names of its journals
         self._unseen: set[str] = set()  # journals of processes that cannot be followed
         self._touched: set[str] = set()
         self._all = True  # anything may have happened
@@ -37,8 +40,9 @@ class Deaths:
 
     def touched(self) -> set[str] | None:
         """The journals (file names) to which something may have happened since the last call: they appeared, their
-        process died, or it cannot be followed. None: any. A process that ends counts once its death was waited for."""
+        process died, or it cannot be followed. None: any."""
         self._welcome()
+        self._woken(0.0)
         found, self._touched = self._touched | self._unseen, set()
         if self._all or self._births is None or self._births.fd < 0:
             self._all = False
@@ -47,38 +51,42 @@ class Deaths:
 
     @property
     def living(self) -> Container[object]:
-        """The pids that are followed and have not died, as far as it was waited for."""
+        """The processes (`who`) that are followed and have not died, as far as it was waited for."""
         return self._pidfds.keys()
 
     def follow(self, live: Iterable[Live]) -> None:
         """Follow exactly the processes of these journals, as far as pids mean something here."""
         self._journals, self._unseen = {}, set()
         for each in live:
-            pid, name = each.header.get("pid"), f"{each.journal}{SUFFIX}"
-            if isinstance(pid, int) and (pid in self._pidfds or self._follows(pid, each.header)):
-                self._journals.setdefault(pid, set()).add(name)
+            name = f"{each.journal}{SUFFIX}"
+            if self._follows(each.header):
+                self._journals.setdefault(who(each.header), set()).add(name)
             else:
                 self._unseen.add(name)
-        for pid in set(self._pidfds) - set(self._journals):
-            self._forget(pid)
+        for each in set(self._pidfds) - set(self._journals):
+            self._forget(each)
 
-    def _follows(self, pid: int, header: Header) -> bool:
+    def _follows(self, header: Header) -> bool:
         """Follow the process of a journal's header from now on, if that can be."""
-        if self._poll is None or not hasattr(os, "pidfd_open"):
+        pid = header.get("pid")
+        if who(header) in self._pidfds:
+            return True
+        if self._poll is None or not hasattr(os, "pidfd_open") or not isinstance(pid, int):
             return False
         try:
             fd = os.pidfd_open(pid)
         except (OSError, OverflowError):  # it is gone, or descriptors ran out: the sweep sees it
             return False
-        if not identity.alive(header):  # asked last: the number may have passed to a stranger meanwhile
+        # It is asked who lives only now: the number may have passed to a stranger meanwhile.
+        if _is_among_the_last(fd) or not identity.alive(header):
             os.close(fd)
             return False
-        self._pidfds[pid] = fd
+        self._pidfds[who(header)] = fd
         self._poll.register(fd, select.EPOLLIN)
         return True
 
-    def _forget(self, pid: int) -> None:
-        fd = self._pidfds.pop(pid)
+    def _forget(self, process: Who) -> None:
+        fd = self._pidfds.pop(process)
         if self._poll is not None:
             self._poll.unregister(fd)
         os.close(fd)
@@ -95,10 +103,10 @@ class Deaths:
             ready = {fd for fd, _ in self._poll.poll(seconds)}
         else:
             ready = set(select.select([self._reader], [], [], seconds)[0])
-        dead = [pid for pid, fd in self._pidfds.items() if fd in ready] if ready else []
-        for pid in dead:
-            self._forget(pid)  # else the dead would wake us again and again until the sweep is done with them
-            self._touched |= self._journals.pop(pid, set())
+        dead = [each for each, fd in self._pidfds.items() if fd in ready] if ready else []
+        for each in dead:
+            self._forget(each)  # else the dead would wake us again and again until they are swept
+            self._touched |= self._journals.pop(each, set())
         if self._reader in ready:
             os.read(self._reader, 4096)
         return bool(dead) or self._reader in ready
@@ -113,13 +121,8 @@ class Deaths:
                 continue
             self._touched.add(name)
             header = header_at(f"{self._births.folder}/{name}")
-            pid = header.get("pid") if header is not None else None
-            if (
-                header is not None
-                and isinstance(pid, int)
-                and (pid in self._pidfds or self._follows(pid, header))
-            ):
-                self._journals.setdefault(pid, set()).add(name)
+            if header is not None and self._follows(header):
+                self._journals.setdefault(who(header), set()).add(name)
 
     def wake(self) -> None:
         """From another thread or a signal handler: end the wait."""
@@ -129,11 +132,17 @@ class Deaths:
             return
 
     def close(self) -> None:
-        for pid in list(self._pidfds):
-            self._forget(pid)
+        for each in list(self._pidfds):
+            self._forget(each)
         if self._births is not None:
             self._births.close()
         if self._poll is not None:
             self._poll.close()
         os.close(self._reader)
         os.close(self._writer)
+
+
+def _is_among_the_last(fd: int) -> bool:
+    """Whether descriptors would run short: the kernel gives the lowest number that is free."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return most != resource.RLIM_INFINITY and fd >= most - min(SPARE, most // 4)

@@ -239,7 +239,7 @@ def _health(held: Json, error: ChannelError | None, now: float, chance: float) -
 
 
 def _waits(until: float, now: float, most: float) -> bool:
-    """Whether `until` is still to come. One that is further away than any wait may be is of a clock that was set back."""
+    """Whether `until` is still to come. One further away than any wait may be is of a clock that was set back."""
     return now < until <= now + most
 
 
@@ -250,4 +250,6 @@ def _back_off(failures: int, chance: float) -> float:
 
 def _slim(alert: Json) -> Json:
     """What stays of a delivered alert: it was said, and `holter show` has the rest."""
-    return {name: value for name, value in alert.items() if name not in ("error", "log_tail", "body", "members")}
+    return {
+        name: value for name, value in alert.items() if name not in ("error", "log_tail", "body", "members")
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 from attrs import define, field
@@ -56,10 +57,12 @@ class Step:
 
 @define
 class Pace:
-    """Work that may take a `share` of all time (0..1): what took t seconds rests for t / `share`, `most` at most."""
+    """Work that may take a `share` of all time (0..1): what takes t seconds rests for t / `share`, `most` at most. The
+    shortest of the last few times counts: on a busy machine the others were spent waiting."""
 
     share: float = 0.005
     most: float = 30.0
+    _took: deque[float] = field(factory=lambda: deque(maxlen=5))
     _due: float = float("-inf")
 
     def due(self, now: float) -> bool:
@@ -70,7 +73,8 @@ class Pace:
         self._due = float("-inf")
 
     def took(self, began: float, ended: float) -> None:
-        self._due = ended + min(self.most, (ended - began) / self.share)
+        self._took.append(ended - began)
+        self._due = ended + min(self.most, min(self._took) / self.share)
 
 
 class Half:

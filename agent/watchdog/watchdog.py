@@ -109,12 +109,12 @@ class Watchdog(Half):
         """All journals now and then; in between those to which something happened."""
         self._sightings.mind(self.clock)
         self._ears.mind(self.clock)
+        self._ooms.begin()  # before it is asked who lives
         began, touched = self.clock.monotonic(), self.deaths.touched()
         whole = self._sweeps.due(began) or touched is None
         if not whole and not touched:
             return
         self._sweeps.hurry()  # after one that fails, all are looked at again
-        self._ooms.begin()
         out = catch_up(
             self.settings.home,
             self._store(),
