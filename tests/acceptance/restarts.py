@@ -88,6 +88,7 @@ VICTIM = """
 SETTINGS = """
     channels: {{hook: {{webhook: "{url}"}}}}
     alerts: [{{on: [failed, crashed], to: [hook]}}]
+    watchdog: {{digest: 0}}
 """
 
 
