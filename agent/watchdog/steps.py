@@ -60,7 +60,7 @@ class Pace:
     """Work that may take a `share` of all time (0..1): what takes t seconds rests for t / `share`, `most` at most. The
     shortest of the last few times counts: on a busy machine the others were spent waiting."""
 
-    share: float = 0.005
+    share: float
     most: float = 30.0
     _took: deque[float] = field(factory=lambda: deque(maxlen=5))
     _due: float = float("-inf")

@@ -38,7 +38,7 @@ def told(host: Any, url: str, *verb: str) -> Any:
     )
 
 
-@pytest.mark.parametrize("target", ["sqlite:///b.db", "file:///b"])
+@pytest.mark.parametrize("target", ["sqlite:///b.db", pytest.param("file:///b", marks=pytest.mark.long)])
 def test_a_copy_that_is_killed_again_and_again_arrives_whole_and_once(new_host: Any, target: str) -> None:
     host = new_host("sqlite:///a.db")
     fill(host.home, 400)

@@ -23,7 +23,12 @@ from holter.backends.lines import encode
 from holter.testing import SITES
 from holter.testing.tapes import push
 
-STORES = ("memory", "sqlite", "file", "postgres", "http+sqlite")
+STORES = (
+    "memory",
+    "sqlite",
+    "file",
+    *(pytest.param(name, marks=pytest.mark.long) for name in ("postgres", "http+sqlite")),
+)
 OWN = ("COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT")
 VERDICTS = (("CRASHED", "proof"), ("CRASHED", "mark"), ("SKIPPED", "mark"))  # none that a process says itself
 CONDITIONS = ("unresponsive", "stalled", "overdue", "lost")

@@ -129,7 +129,14 @@ def by_sqlite() -> dict[str, Any]:
     return {}
 
 
-@pytest.mark.parametrize("name", [name for name, site in SITES.items() if site.shared])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.long) if name == "http+postgres" else name
+        for name, site in SITES.items()
+        if site.shared
+    ],
+)
 def test_the_same_scripts_give_the_same_answers_on_every_store(
     new_host: Any, tmp_path: Path, by_sqlite: dict[str, Any], name: str
 ) -> None:

@@ -26,7 +26,9 @@ def slow(figures: Any, runs: float, report: float) -> dict[str, float]:
     return {name: took for name, took in medians.items() if took > (report if "report" in name else runs)}
 
 
-@pytest.mark.parametrize("url", ["sqlite:///history.db", "file:///history"])
+@pytest.mark.parametrize(
+    "url", ["sqlite:///history.db", pytest.param("file:///history", marks=pytest.mark.long)]
+)
 def test_ten_thousand_runs_are_asked_at_once(tmp_path: Path, url: str) -> None:
     figures = asked(url, 10_000, tmp_path)
     assert figures["runs"] == 10_000

@@ -92,6 +92,7 @@ def test_a_silent_host_is_lost_and_comes_back_and_is_never_called_crashed(
     assert set(states) == {"RUNNING", "COMPLETED"}
 
 
+@pytest.mark.long
 def test_of_several_watchdogs_each_says_it_but_it_happens_once(
     two: list[Any], new_host: Callable[..., Any], store: str, tmp_path: Path, until: Callable[..., Any]
 ) -> None:

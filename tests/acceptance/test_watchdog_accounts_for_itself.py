@@ -50,6 +50,7 @@ def incidents(host: Any) -> list[str]:
     return [held.value["incident"]["event"] for _, held in host.store.list("incident")]
 
 
+@pytest.mark.long
 def test_after_its_own_downtime_one_message_names_the_gap_and_what_is_unresolved(
     host: Any, hook: Any, until: Any
 ) -> None:
@@ -96,6 +97,7 @@ def test_a_restart_of_the_host_ends_every_run_of_before_and_is_one_message(
     assert "7 runs that were open are gone" in message["alert"]["body"]
 
 
+@pytest.mark.long
 def test_settings_change_without_a_restart_and_a_bad_file_changes_nothing(
     host: Any, hook: Any, until: Any
 ) -> None:
@@ -182,6 +184,7 @@ def pings() -> Iterator[Pings]:
     made.close()
 
 
+@pytest.mark.long
 def test_the_ping_goes_out_after_good_passes_only_and_a_server_that_hangs_holds_up_nobody(
     host: Any, pings: Pings, until: Any
 ) -> None:

@@ -36,7 +36,7 @@ def play(number: int) -> None:
     )
 
 
-@settings(max_examples=300, derandomize=True, suppress_health_check=list(HealthCheck), **EXPLORE)
+@settings(max_examples=100, derandomize=True, suppress_health_check=list(HealthCheck), **EXPLORE)
 @given(number=SEEDS)
 def test_whatever_happens_no_watchdog_is_wrong(number: int) -> None:
     play(number)

@@ -600,7 +600,11 @@ def story(scribe: Any, clock: Any) -> Iterator[None]:
     yield
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before it took effect", "after it took effect"])
+@pytest.mark.parametrize(
+    "after",
+    [False, pytest.param(True, marks=pytest.mark.long)],
+    ids=["before it took effect", "after it took effect"],
+)
 def test_a_watchdog_killed_at_any_call_loses_nothing_and_repeats_only_with_the_same_key(
     after: bool, tmp_path: Path, clock: Any, receiver: Any, new_scribe: Callable[[Backend], Any]
 ) -> None:
