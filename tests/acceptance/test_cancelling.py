@@ -184,7 +184,9 @@ def test_who_heeds_no_sigterm_is_killed_with_its_family_after_the_grace(deaf: An
 
 
 @pytest.mark.parametrize(
-    "lie", [{"start_ticks": 1}, {"boot": "another"}, {"namespace": 1}, {"pid": os.getpid()}], ids=str
+    "lie",
+    [{"start_ticks": 1}, {"boot": "another"}, {"namespace": 1}, {"pid": os.getpid()}],
+    ids=lambda lie: next(iter(lie)),
 )
 def test_a_number_that_passed_to_a_stranger_is_never_hit(deaf: Any, lie: dict[str, Any]) -> None:
     process, _ = deaf
