@@ -23,12 +23,15 @@ EVENTS = (
 @frozen
 class Limit:
     """A named limit: `slots` places; `scope` host (kernel locks) or shared (leases of `lease` seconds in the backend).
-    `on_lease_lost`: warn, or cancel the block whose lease ran out."""
+    `on_lease_lost`: warn, or cancel the block whose lease ran out. Who waits longer than `wait_alert`, or holds longer
+    than `hold_alert` seconds, is told of."""
 
     slots: int = 1
     scope: str = "host"
     lease: Seconds = Seconds(30.0)
     on_lease_lost: str = "warn"
+    wait_alert: Seconds | None = None
+    hold_alert: Seconds | None = None
 
 
 @frozen

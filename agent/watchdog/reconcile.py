@@ -61,7 +61,8 @@ def reconcile(
         mute.pop(journal, None) if silent is None else mute.update({journal: silent})
     written = 0
     asked, runs = Expected(backend, checks), backend.runs(RunQuery(states=OPEN, limit=None))
-    old = (ages or Ages()).look(runs, clock)
+    started = {run.id: run.started_at for run in runs if run.started_at is not None}
+    old = (ages or Ages()).look(started, clock)
     for run in runs:
         check = asked.of(run)
         now = clock.wall() if run.started_at is None else run.started_at + old[run.id]

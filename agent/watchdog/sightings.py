@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from attrs import define, field
 
 from ...backends.clock import Clock
-from ...backends.records import Run
 from .adopt import Live
 
 JUMP = 5.0  # seconds by which wall and monotonic clock may disagree between two passes
@@ -52,16 +51,15 @@ class Sightings:
 
 @define
 class Ages:
-    """For how long runs have run: what the wall clock says when one is first seen, and from then on our own monotonic
-    clock. So a clock that is set, or a host that sleeps, makes nobody older."""
+    """How old things are: what the wall clock says when one is first seen, and from then on our own monotonic clock. So
+    a clock that is set, or a host that sleeps, makes nothing older."""
 
     _seen: dict[str, tuple[float, float]] = field(factory=dict)
 
-    def look(self, runs: Iterable[Run], clock: Clock) -> dict[str, float]:
-        """Seconds by run. Runs that are not among these are forgotten."""
+    def look(self, since: Mapping[str, float], clock: Clock) -> dict[str, float]:
+        """Seconds by name; `since` are Unix seconds. What is not in it is forgotten."""
         now, wall = clock.monotonic(), clock.wall()
         held, self._seen = self._seen, {}
-        for run in runs:
-            if run.started_at is not None:
-                self._seen[run.id] = held.get(run.id, (now, max(0.0, wall - run.started_at)))
-        return {name: before + now - since for name, (since, before) in self._seen.items()}
+        for name, began in since.items():
+            self._seen[name] = held.get(name, (now, max(0.0, wall - began)))
+        return {name: before + now - seen for name, (seen, before) in self._seen.items()}

@@ -12,7 +12,7 @@ from loguru import logger
 
 from ...backends.clock import SYSTEM, Clock
 from ..settings import Settings
-from . import account, metrics, pulse, reap
+from . import account, metrics, pulse, reap, slot_watch
 from .account import Account
 from .adopt import Adopted, catch_up
 from .afar import Ears
@@ -29,6 +29,7 @@ from .reap import Reaper
 from .reconcile import reconcile
 from .reload import Reloader
 from .sightings import Ages, Sightings
+from .slot_watch import SlotWatch
 from .steps import Half, Pace, Step
 
 
@@ -50,7 +51,7 @@ class Watchdog(Half):
         self._sweeps, self._looks = Pace(0.005), Pace(0.012)
         self._sightings, self._ages = Sightings(), Ages()
         self._ears = Ears(settings.watchdog.lost_after)
-        self._reaper = Reaper(clock)
+        self._reaper, self._slots = Reaper(clock), SlotWatch(settings.home, clock)
         self._judge: Judge | None = None
         self._enforcer = Enforcer(clock, once)
         self._canceller = Canceller(clock)
@@ -73,6 +74,7 @@ class Watchdog(Half):
             Step("carrying out cancellations", self._cancel, every=1.0),
             Step("judging expectations", self._expect),
             Step("freeing leases that ran out", self._reap, every=reap.EVERY),
+            Step("looking at waiters and holders", self._watch_slots, every=slot_watch.EVERY),
             self._host_step,
             Step("writing the pulse", self._pulse, every=pulse.EVERY),
         ]
@@ -186,6 +188,9 @@ class Watchdog(Half):
     def _reap(self) -> None:
         for text in self._reaper.reap(self._store()):
             logger.warning("{}", text)
+
+    def _watch_slots(self) -> None:
+        self._slots.look(self._store(), self.settings.limits)
 
     def _look_at_host(self) -> None:
         self._host.look(self._store(), self.settings.host, self.seen.restarted)
