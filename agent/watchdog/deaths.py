@@ -63,8 +63,8 @@ class Deaths:
                 self._journals.setdefault(who(each.header), set()).add(name)
             else:
                 self._unseen.add(name)
-        for each in set(self._pidfds) - set(self._journals):
-            self._forget(each)
+        for gone in set(self._pidfds) - set(self._journals):
+            self._forget(gone)
 
     def _follows(self, header: Header) -> bool:
         """Follow the process of a journal's header from now on, if that can be."""

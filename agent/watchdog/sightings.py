@@ -20,6 +20,7 @@ class Sightings:
     grown: dict[str, tuple[int, float]] = field(factory=dict)
     _wall: float | None = None
     _monotonic: float = 0.0
+    _slow: bool = False  # whether the last pass was late too
 
     def look(self, live: Iterable[Live], clock: Clock) -> dict[str, float]:
         """Seconds of silence by journal. After a sleep of the host, a step of the clock or a pause of this watchdog
@@ -46,7 +47,12 @@ class Sightings:
         if self._wall is None:
             return False
         slept = clock.monotonic() - self._monotonic
-        return abs((clock.wall() - self._wall) - slept) > JUMP or slept > 3 * JUMP
+        before, self._slow = (
+            self._slow,
+            slept > JUMP,
+        )  # one late pass is a pause; one after another are our pace
+        paused = slept > 3 * JUMP or (self._slow and not before)
+        return paused or abs((clock.wall() - self._wall) - slept) > JUMP
 
 
 @define

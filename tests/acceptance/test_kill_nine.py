@@ -58,6 +58,7 @@ def test_with_a_watchdog_the_alert_is_out_within_a_second(
     host.settings(f"""
         channels: {{hook: {{webhook: "{hook.url}"}}}}
         alerts: [{{on: [crashed], to: [hook]}}]
+        watchdog: {{digest: 0}}
     """)
     script = host.script(VICTIM)
     waits = []

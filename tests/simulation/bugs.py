@@ -40,8 +40,8 @@ BUGS = (
     Bug(
         "start times are ignored: a recycled pid is taken for the old process",
         "agent/identity.py",
-        'start_ticks(pid) == header.get("start_ticks") != 0',
-        "start_ticks(pid) != 0",
+        'ticks == header.get("start_ticks") != 0',
+        "ticks != 0",
     ),
     Bug(
         "PID namespaces are ignored",
@@ -76,9 +76,9 @@ BUGS = (
     Bug(
         "the journal goes before the store has it",
         "agent/watchdog/adopt.py",
-        "        offset = ship(fd, journal, self.offsets.get(journal, 0), self.backend)\n",
-        "        os.unlink(path)\n        os.open(path, os.O_CREAT)\n"
-        "        offset = ship(fd, journal, self.offsets.get(journal, 0), self.backend)\n",
+        "            offset = ship(fd, journal, self._offset(journal) or 0, self.backend)\n",
+        "            os.unlink(path)\n            os.open(path, os.O_CREAT)\n"
+        "            offset = ship(fd, journal, self._offset(journal) or 0, self.backend)\n",
     ),
     Bug(
         "a torn line swallows the verdict",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from .bugs import BUGS, Bug, hunt
@@ -19,8 +19,7 @@ pytestmark = pytest.mark.skipif(
     not hasattr(fcntl, "F_OFD_SETLK"), reason="simulated watchdogs need locks of open files (Linux)"
 )
 SEEDS = st.integers(min_value=0, max_value=2**64 - 1)
-EXPLORE = {"deadline": None, "database": None, "phases": (Phase.generate,)}
-PARTS = 20
+PARTS, EACH = 20, 500
 
 
 def play(number: int) -> None:
@@ -36,7 +35,14 @@ def play(number: int) -> None:
     )
 
 
-@settings(max_examples=100, derandomize=True, suppress_health_check=list(HealthCheck), **EXPLORE)
+@settings(
+    max_examples=100,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    phases=(Phase.generate,),
+    suppress_health_check=list(HealthCheck),
+)
 @given(number=SEEDS)
 def test_whatever_happens_no_watchdog_is_wrong(number: int) -> None:
     play(number)
@@ -47,14 +53,10 @@ def test_whatever_happens_no_watchdog_is_wrong(number: int) -> None:
 @pytest.mark.parametrize("part", range(PARTS))
 def test_ten_thousand_histories(part: int, request: pytest.FixtureRequest) -> None:
     """The same each time, so that a failure is of the change; others with `--hypothesis-seed=N`."""
-
-    @settings(max_examples=10_000 // PARTS, suppress_health_check=list(HealthCheck), **EXPLORE)
-    @given(number=SEEDS)
-    def explore(number: int) -> None:
+    chosen = int(request.config.getoption("hypothesis_seed", default=None) or 0)
+    first = (chosen * PARTS + part) * EACH
+    for number in range(first, first + EACH):
         play(number)
-
-    chosen = request.config.getoption("hypothesis_seed", default=None)
-    seed(int(chosen or 0) * PARTS + part)(explore)()
 
 
 def test_the_same_seed_is_the_same_history() -> None:

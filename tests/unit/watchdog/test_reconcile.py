@@ -128,18 +128,33 @@ def test_silence_counts_from_when_this_watchdog_first_looked_and_ends_with_the_f
 
 @pytest.mark.parametrize(
     ("monotonic", "wall"),
-    [(2.0, 3600.0), (2.0, -3600.0), (30.0, 30.0)],
-    ids=["the clock was put forward", "the clock was put back", "this watchdog was stopped"],
+    [(2.0, 3600.0), (2.0, -3600.0), (30.0, 30.0), (6.0, 6.0)],
+    ids=[
+        "the clock was put forward",
+        "the clock was put back",
+        "this watchdog was stopped",
+        "it stood still",
+    ],
 )
 def test_after_a_jump_everybody_starts_anew(monotonic: float, wall: float) -> None:
     clock, seen = TwoClocks(), Sightings()
     seen.look([live(100)], clock)
-    clock.pass_by(10)
-    assert seen.look([live(100)], clock) == {"j1": 10.0}
+    clock.pass_by(4)
+    assert seen.look([live(100)], clock) == {"j1": 4.0}
     clock.pass_by(monotonic, wall)
     assert seen.look([live(100)], clock) == {"j1": 0.0}
     clock.pass_by(1)
     assert seen.look([live(100)], clock) == {"j1": 1.0}
+
+
+def test_a_watchdog_whose_every_pass_is_late_still_counts_silence() -> None:
+    clock, seen = TwoClocks(), Sightings()
+    seen.look([live(100)], clock)
+    told = []
+    for _ in range(3):
+        clock.pass_by(6)
+        told.append(seen.look([live(100)], clock)["j1"])
+    assert told == [0.0, 6.0, 12.0]
 
 
 def test_journals_that_are_gone_are_forgotten() -> None:
