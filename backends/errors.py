@@ -105,11 +105,15 @@ class LeaseLost(RunTimeout):
 
 
 class ChannelError(HolterError, OSError):
-    """An alert could not be delivered. `permanent` is true where a retry cannot help."""
+    """An alert could not be delivered. `permanent` is true where a retry cannot help, `ambiguous` where the other side
+    may have taken it all the same."""
 
-    def __init__(self, message: str, *, permanent: bool = False, hint: str = "") -> None:
+    def __init__(
+        self, message: str, *, permanent: bool = False, ambiguous: bool = False, hint: str = ""
+    ) -> None:
         super().__init__(message, hint=hint)
         self.permanent = permanent
+        self.ambiguous = ambiguous
 
 
 class StorageError(HolterError, OSError):

@@ -19,13 +19,16 @@ if TYPE_CHECKING:
     from ...backends.records import Json
 
 
+_PATIENCE = 60.0  # seconds to wait for an answer: a delivery without one is to end in doubt, by our bound, not in a no
+
+
 class Apprise:
     """Any service that Apprise knows, by its URL. It gets the alert's `title` and `body`, cut to what the service
     takes. With `format=` or `overflow=` in its URL, Apprise gets the whole and does with it as told there.
 
     Apprise has no time limit for a whole delivery, so it works in a thread that is left behind after the timeout;
-    that thread ends by Apprise's own socket timeouts. Apprise does not tell permanent failures from others:
-    only a URL that it cannot read is permanent.
+    that thread ends by Apprise's own socket timeouts. Apprise does not tell permanent failures from others, nor
+    ambiguous ones: only a URL that it cannot read is permanent, and only no answer in time ambiguous.
     """
 
     _parts: ClassVar[set[str]] = set()
@@ -47,6 +50,9 @@ class Apprise:
                 message = f"{self._place}: not a usable URL{spoken(said)}"
                 hint = "`apprise --details` lists the services and their URLs"
                 raise ChannelError(message, permanent=True, hint=hint)
+        for service in self._service:
+            if "rto=" not in url:
+                service.socket_read_timeout = _PATIENCE
         self._raw = re.search(r"[?&](format|overflow)=", url) is not None
         self._dialect = dialect_of(scheme, self._room(cut=not self._raw and not is_known(scheme)))
 

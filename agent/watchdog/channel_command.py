@@ -84,7 +84,7 @@ def _run(
         try:
             code = process.wait(timeout)
         except subprocess.TimeoutExpired as error:
-            raise ChannelError(f"{place} did not end within {timeout:g} s") from error
+            raise ChannelError(f"{place} did not end within {timeout:g} s", ambiguous=True) from error
         finally:
             if process.poll() is None:
                 with suppress(ProcessLookupError, PermissionError):

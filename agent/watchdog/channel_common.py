@@ -31,7 +31,7 @@ def within(seconds: float, place: str, act: Callable[[], T]) -> T:
     if errors:
         raise errors[0]
     if not results:
-        raise ChannelError(f"{place} did not answer within {seconds:g} s")
+        raise ChannelError(f"{place} did not answer within {seconds:g} s", ambiguous=True)
     return results[0]
 
 

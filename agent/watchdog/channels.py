@@ -1,8 +1,8 @@
 """Where alerts are said: webhooks, commands, log files, desktops, and whatever Apprise reaches.
 
 `send` returns once the other side took the alert, and raises `ChannelError` otherwise; `permanent` is true where
-another try cannot help. What is NOT guaranteed: after a timeout nobody knows whether the alert arrived, so it is
-sent again; receivers tell the copies by `dedupe_key` (webhooks also by the header `Idempotency-Key`).
+another try cannot help, `ambiguous` where the alert may have arrived: then it is sent once more, and receivers tell the
+copies by `dedupe_key` (webhooks also by the header `Idempotency-Key`).
 
 Errors name a channel by its scheme and host only: the rest of such a URL is often a secret.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from ...backends.errors import ChannelError, SettingsError
 from ..settings import expand
@@ -30,6 +30,15 @@ class Sender(Protocol):
 
     def send(self, alert: Json, timeout: float) -> None:
         """Hand over one alert within `timeout` seconds, or raise `ChannelError`."""
+        ...
+
+
+@runtime_checkable
+class Answering(Protocol):
+    """A channel that can be asked something without being told anything."""
+
+    def answers(self, timeout: float) -> bool:
+        """Whether the other side is there and in order."""
         ...
 
 

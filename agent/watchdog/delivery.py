@@ -5,7 +5,11 @@ them died in between (or was suspended for longer than its claim holds).
 
 A channel that fails rests for a while that doubles up to five minutes, with full jitter. Then the alert that was tried
 least tries it, and the others follow once it works: so neither a dead channel nor one alert that its receiver cannot
-digest holds up the rest. Alerts of one job arrive in order unless the first of them has failed ten times.
+digest holds up the rest. Alerts of one job arrive in order unless the first of them has failed for six hours.
+
+Nothing arrives more than twice. Where nobody can say whether a delivery was the last word (no answer to what was said
+whole, a watchdog that died between sending and recording), it is made once more, five minutes later, when the other
+side is seen to be in order; and then no more: the alert goes to the fallback, or is reported as undelivered.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ from loguru import logger
 from ...backends.clock import rfc3339, token
 from ...backends.errors import ChannelError
 from . import outbox
-from .channels import open_channel
+from .channels import Answering, open_channel
 
 if TYPE_CHECKING:
     from ...backends.base import Backend
@@ -34,7 +38,8 @@ TIMEOUT = 10.0  # seconds for one delivery
 GIVE_UP = 24 * 3600.0  # seconds of failing after which an alert goes to the fallback
 _SLOWEST = 300.0  # seconds between two tries, at most
 _NEW = 30.0  # seconds that an alert which was never tried waits for a resting channel, at most
-_IN_ORDER = 10  # tries for which an alert keeps later ones of its job waiting
+_DOUBTS = 2  # deliveries that may have arrived, at most
+_NOT_SURE = 300.0  # seconds between them
 _CLAIM = 30.0  # seconds that a claim holds beyond the time for its delivery
 _STRANGE = 600.0  # seconds for which an alert to a channel unknown here is left to another host's watchdog
 _AT_ONCE = 50  # alerts per step
@@ -91,7 +96,7 @@ class _Round:
             line = (doc["route"], doc["alert"]["project"], doc["alert"]["job"])
             if self._due(doc, now) and line not in ahead:
                 turn.append((key, held))
-            if doc["attempts"] < _IN_ORDER:
+            if outbox.stands_in_front(doc, now):
                 ahead.add(line)
         return sorted(turn, key=lambda item: self._place(item[1].value))
 
@@ -131,11 +136,14 @@ class _Round:
             return False
         resting = self._resting(doc, now)  # and hopeless: it is given up on what others found out
         mine = token(8)
-        claim = {"by": mine, "until": now + self.timeout + _CLAIM}
-        if self.backend.put(outbox.ALERT, key, {**doc, "claim": claim}, held.version) is None:
+        doubts = doc.get("doubts", 0) + bool(doc.get("claim"))  # whoever claimed it did not come back
+        doc = {**doc, "doubts": doubts, "claim": {"by": mine, "until": now + self.timeout + _CLAIM}}
+        if self.backend.put(outbox.ALERT, key, doc, held.version) is None:
             return False  # somebody was faster
         if resting:
             error: ChannelError | None = ChannelError(self.health[doc["route"]]["last_error"])
+        elif doubts >= _DOUBTS:
+            error = ChannelError("the watchdog was stopped while it delivered this, twice", permanent=True)
         else:
             error = self._send(doc)
             self.health[doc["route"]] = self._note(doc["route"], error)
@@ -148,7 +156,10 @@ class _Round:
             hint = "add it to channels in holter.yaml"
             return ChannelError(f"there is no channel {doc['route']}", permanent=True, hint=hint)
         try:
-            open_channel(channel, self.environ).send(worded(doc), self.timeout)
+            sender = open_channel(channel, self.environ)
+            if doc["doubts"] and isinstance(sender, Answering) and not sender.answers(self.timeout):
+                return ChannelError("it gives no answer, so what may have arrived is not sent again yet")
+            sender.send(worded(doc), self.timeout)
         except ChannelError as error:
             return error
         except Exception as error:  # noqa: BLE001 - a plugin's own fault; its text may hold the channel's secrets
@@ -194,16 +205,19 @@ def after_try(
     `failing` (Unix seconds) is when its channel began to fail; `chance` (0..1) is the jitter.
     """
     said = str(error) if error else None
+    doubts = doc.get("doubts", 0) + bool(error and error.ambiguous)
     tries = [*doc["history"], {"at": now, "channel": doc["route"], "error": said}]
     doc = {**doc, "claim": None, "attempts": doc["attempts"] + 1, "history": tries[-_HISTORY:]}
+    doc["doubts"] = doubts
     if error is None:
         return {**doc, "state": "sent", "sent_at": now, "alert": _slim(doc["alert"])}
     since = max(doc["queued_at"], min(doc.get("failing_since") or now, failing or now))
     doc |= {"last_error": said, "failing_since": since}
-    if not error.permanent and now - since < GIVE_UP:
-        return {**doc, "next_at": now + _back_off(doc["attempts"], chance)}
+    if not error.permanent and doubts < _DOUBTS and now - since < GIVE_UP:
+        wait = _NOT_SURE if error.ambiguous else _back_off(doc["attempts"], chance)
+        return {**doc, "next_at": now + wait}
     if doc["fallback"] and doc["route"] != doc["fallback"]:
-        fresh = {"queued_at": now, "next_at": now, "attempts": 0, "failing_since": None}
+        fresh = {"queued_at": now, "next_at": now, "attempts": 0, "failing_since": None, "doubts": 0}
         return {**doc, **fresh, "route": doc["fallback"]}
     return {**doc, "state": "undelivered", "undelivered_at": now}
 

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from attrs import asdict, evolve
 from loguru import logger
 
+from ...backends.clock import token
 from ...backends.errors import HolterError
 from ...backends.records import Json, LogQuery, RunQuery
 from . import outbox
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from ...backends.records import Document, Run
 
 PACE = "pace"  # kind of document: what a channel was told lately
-_IN_ORDER = 10  # tries for which an undelivered message keeps later ones of its jobs waiting, as in delivery
 
 
 def gather(backend: Backend, alerts: dict[str, Document], now: float, size: int) -> None:
@@ -57,7 +57,7 @@ def _let_out(
         for doc in docs
         if doc["channel"] == channel
         and doc["state"] in ("pending", "gathering")
-        and doc["attempts"] < _IN_ORDER
+        and outbox.stands_in_front(doc, now)
     ]
     if any(doc["alert"]["event"] == "digest" for doc in ahead):
         return
@@ -126,7 +126,8 @@ def _alone(backend: Backend, item: Item, now: float) -> None:
 
 def _together(backend: Backend, channel: str, group: Group, now: float) -> None:
     first = group[0].doc
-    dedupe_key = f"digest:{channel}:{first['alert']['dedupe_key']}"
+    # A name that never comes again: another watchdog may still be about to finish one that was in vain.
+    dedupe_key = f"digest:{channel}:{first['alert']['dedupe_key']}:{token(8)}"
     fallback = next((item.doc["fallback"] for item in group if item.doc["fallback"]), None)
     order = outbox.Order(channel, first["seq"], "digest", first["since"], fallback)
     alert = compose(None, Facts("digest", dedupe_key, now))

@@ -34,6 +34,7 @@ UNDONE = (*UNTOLD, "gathering", "pending")
 ALARMED = (
     3600.0  # seconds for which an undelivered alert stays among what is to be done: its channel is alarmed
 )
+IN_ORDER = 6 * 3600.0  # seconds of failing for which an alert keeps later ones of its job waiting
 KEEP = 30 * 86400.0  # seconds that a document stays after its alert
 
 
@@ -90,7 +91,11 @@ def post(backend: Backend, doc: Json) -> tuple[str, Json]:
     """Put a document into the outbox unless its alert is or was there; the key and what is there. Idempotent."""
     key = key_of(doc["alert"]["dedupe_key"], doc["channel"])
     held = backend.get(TOLD, key)
-    if held is None and backend.put(ALERT, key, doc, 0) is None:
+    if held is None and (made := backend.put(ALERT, key, doc, 0)) is not None:
+        held = backend.get(TOLD, key)  # told and moved away between our look and our put
+        if held is not None:
+            backend.delete(ALERT, key, made)
+    elif held is None:
         held = backend.get(ALERT, key) or backend.get(TOLD, key)
     return key, held.value if held else doc
 
@@ -130,6 +135,12 @@ def pending(backend: Backend) -> list[tuple[str, Document]]:
     """What waits for delivery, oldest first: a recovery never overtakes the alert before it."""
     waiting = [(key, held) for key, held in backend.list(ALERT) if held.value["state"] == "pending"]
     return sorted(waiting, key=lambda item: (item[1].value["created_at"], item[1].value["seq"]))
+
+
+def stands_in_front(doc: Json, now: float) -> bool:
+    """Whether later alerts of its job wait for this one, which is on its way."""
+    since: float | None = doc.get("failing_since")
+    return since is None or now < since + IN_ORDER
 
 
 def resolve(backend: Backend, key: str, now: float, *, over: bool, untold: bool = False) -> bool:

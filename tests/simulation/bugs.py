@@ -100,6 +100,12 @@ BUGS = (
         'key = f"{run.id}:{event}:{id(object())}"',
     ),
     Bug(
+        "what may have arrived is sent again for ever",
+        "agent/watchdog/delivery.py",
+        "bool(error and error.ambiguous)",
+        "0",
+    ),
+    Bug(
         "a host that is heard is called lost",
         "agent/watchdog/afar.py",
         "patience = max(self.lost_after, MISSED_BEATS * voice.beat)",

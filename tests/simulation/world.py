@@ -270,7 +270,7 @@ class World:
         self.note(f"  alert {alert['event']} {' '.join(keys)}")
         if self.channel == "loses answers":
             self.doubtful.update(keys)
-            raise ChannelError("no answer")
+            raise ChannelError("no answer", ambiguous=True)
         guard.in_flight += keys
 
     # --- watchdogs ---

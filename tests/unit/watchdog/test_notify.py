@@ -18,6 +18,8 @@ from holter.agent.watchdog import delivery, notify, outbox
 from holter.backends.base import Backend
 from holter.backends.urls import open_backend
 
+from .dying import Dying, Killed
+
 HOUR = 3600.0
 
 
@@ -549,35 +551,6 @@ def test_alerts_and_snoozes_are_forgotten_in_the_end_but_nothing_that_waits(
 
 
 # --- deaths and rivals ---
-
-
-class Killed(BaseException):
-    """The process dies here."""
-
-
-class Dying:
-    """A handle on a store whose process dies at the n-th call, before or after the call took effect."""
-
-    def __init__(self, backend: Backend, at: int, after: bool) -> None:
-        self._backend, self._left, self._after = backend, at, after
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._backend, name)
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            self._left -= 1
-            if self._left == 0 and not self._after:
-                raise Killed
-            result = method(*args, **kwargs)
-            if self._left == 0:
-                raise Killed
-            return result
-
-        return call
-
-    @property
-    def died(self) -> bool:
-        return self._left <= 0
 
 
 def story(scribe: Any, clock: Any) -> Iterator[None]:
