@@ -183,16 +183,19 @@ def wait_until(true: Callable[[], Any], what: str, bound: float = BOUND) -> Any:
 
 
 class Hook:
-    """A webhook on loopback that notes when each alert arrived (`at`, Unix seconds) and what it said (`alert`)."""
+    """A webhook on loopback that notes when each alert arrived (`at`, Unix seconds) and what it said (`alert`), does
+    what is in `before_answer`, and answers."""
 
     def __init__(self) -> None:
         self.taken: list[dict[str, Any]] = []
+        self.before_answer: Callable[[], None] = lambda: None
         hook = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 hook.taken.append({"at": time.time(), "alert": json.loads(body)})
+                hook.before_answer()
                 self.send_response(204)
                 self.end_headers()
 

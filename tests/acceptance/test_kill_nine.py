@@ -79,6 +79,30 @@ def test_with_a_watchdog_the_alert_is_out_within_a_second(
     assert max(waits) < 2000
 
 
+@pytest.mark.long
+def test_a_watchdog_killed_while_it_says_an_alert_says_it_twice_and_no_more(
+    host: Any, hook: Any, until: Any
+) -> None:
+    host.settings(f"""
+        channels: {{hook: {{webhook: "{hook.url}"}}}}
+        alerts: [{{on: [crashed], to: [hook]}}]
+    """)
+
+    def kill(dog: Any) -> None:
+        dog.kill()
+        dog.wait()
+
+    with host.watching() as first:
+        hook.before_answer = lambda: kill(first)
+        killed_inside(host, host.script(VICTIM))
+        until(lambda: first.poll() is not None and hook.taken, "the alert, and the death of who said it")
+        hook.before_answer = lambda: None
+    with host.watching():
+        until(lambda: len(hook.taken) == 2, "the alert, once more", 90.0)
+        until(lambda: host.json("alerts")[0]["state"] == "sent", "its being on record")
+    assert len({each["alert"]["dedupe_key"] for each in hook.taken}) == 1 and len(hook.taken) == 2
+
+
 @pytest.mark.parametrize("healthy", [60, pytest.param(500, marks=pytest.mark.long)])
 def test_no_healthy_run_is_ever_marked_while_three_sweep_as_fast_as_they_can(
     host: Any, until: Any, figures: Any, healthy: int
