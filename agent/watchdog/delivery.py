@@ -1,7 +1,8 @@
 """From the outbox to the channels: claim, send, record.
 
 A document is claimed by compare-and-set before it is sent, so two watchdogs send one alert twice only where one of
-them died in between (or was suspended for longer than its claim holds).
+them died in between (or was suspended for longer than its claim holds). How long a claim holds is counted by the clock
+of the host that asks, from when that host first saw it: clocks of hosts differ.
 
 A channel that fails rests for a while that doubles up to five minutes, with full jitter. Then the alert that was tried
 least tries it, and the others follow once it works: so neither a dead channel nor one alert that its receiver cannot
@@ -25,6 +26,7 @@ from loguru import logger
 
 from ...backends.clock import rfc3339, token
 from ...backends.errors import ChannelError
+from .. import identity
 from . import outbox
 from .channels import Answering, open_channel
 
@@ -40,7 +42,7 @@ _SLOWEST = 300.0  # seconds between two tries, at most
 _NEW = 30.0  # seconds that an alert which was never tried waits for a resting channel, at most
 _DOUBTS = 2  # deliveries that may have arrived, at most
 _NOT_SURE = 300.0  # seconds between them
-_CLAIM = 30.0  # seconds that a claim holds beyond the time for its delivery
+_CLAIM = 30.0  # seconds that a claim holds beyond the time for its delivery, from when it was seen
 _STRANGE = 600.0  # seconds for which an alert to a channel unknown here is left to another host's watchdog
 _AT_ONCE = 50  # alerts per step
 _HISTORY = 20  # tries that a document remembers
@@ -93,6 +95,7 @@ class _Round:
         turn = []
         for key, held in waiting:
             doc = held.value
+            self._see(key, held)
             line = (doc["route"], doc["alert"]["project"], doc["alert"]["job"])
             if self._due(doc, now) and line not in ahead:
                 turn.append((key, held))
@@ -105,12 +108,24 @@ class _Round:
         return 0 if self.failing(doc) is None else 1 + int(doc["attempts"])
 
     def _due(self, doc: Json, now: float) -> bool:
-        if _waits((doc.get("claim") or {}).get("until", 0.0), now, self.timeout + _CLAIM):
+        if (claim := doc.get("claim")) and self._holds(claim, now):
             return False
         if doc["route"] not in self.settings.channels and now < doc["queued_at"] + _STRANGE:
             return False
         waits = _waits(doc["next_at"], now, _SLOWEST) or self._resting(doc, now)
         return self._hopeless(doc, now) or not waits
+
+    def _holds(self, claim: Json, now: float) -> bool:
+        """Whether whoever claimed it may still be at it: so it is until the claim was seen here for long enough."""
+        hold, since = self.timeout + _CLAIM, claim["seen"].get(identity.host())
+        return since is None or _waits(since + hold, now, hold)
+
+    def _see(self, key: str, held: Document) -> None:
+        """Note when this host first saw a claim of another."""
+        claim, host = held.value.get("claim"), identity.host()
+        if claim and host not in claim["seen"]:
+            seen = {**claim, "seen": {**claim["seen"], host: self.clock.wall()}}
+            self.backend.put(outbox.ALERT, key, {**held.value, "claim": seen}, held.version)
 
     def _resting(self, doc: Json, now: float) -> bool:
         """Whether the alert's channel failed lately and is left alone."""
@@ -137,7 +152,7 @@ class _Round:
         resting = self._resting(doc, now)  # and hopeless: it is given up on what others found out
         mine = token(8)
         doubts = doc.get("doubts", 0) + bool(doc.get("claim"))  # whoever claimed it did not come back
-        doc = {**doc, "doubts": doubts, "claim": {"by": mine, "until": now + self.timeout + _CLAIM}}
+        doc = {**doc, "doubts": doubts, "claim": {"by": mine, "seen": {identity.host(): now}}}
         if self.backend.put(outbox.ALERT, key, doc, held.version) is None:
             return False  # somebody was faster
         if resting:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from holter.agent import identity
 from holter.agent.settings import Channel, Rule, Settings, WatchdogSettings
 from holter.agent.watchdog import delivery, notify, outbox
 from holter.backends.base import Backend
@@ -638,12 +639,28 @@ def test_a_claim_is_respected_until_it_runs_out(
     scribe.ran("r1")
     notify.collect(store, clock, config)
     ((key, held),) = outbox.pending(store)
-    store.put(
-        outbox.ALERT, key, {**held.value, "claim": {"by": "rival", "until": clock.now + 40}}, held.version
-    )
+    claim = {"by": "rival", "seen": {identity.host(): clock.now}}
+    store.put(outbox.ALERT, key, {**held.value, "claim": claim}, held.version)
     watch(store, clock, config)
     assert receiver.requests == []
     clock.now += 40
+    watch(store, clock, config)
+    assert receiver.keys == ["r1:failed"]
+
+
+def test_how_long_a_claim_of_another_host_holds_is_counted_by_our_own_clock(
+    store: Backend, clock: Any, scribe: Any, receiver: Any, config: Settings
+) -> None:
+    scribe.ran("r1")
+    notify.collect(store, clock, config)
+    ((key, held),) = outbox.pending(store)
+    far_off = {"by": "rival", "seen": {"a host whose clock is off": clock.now - 7200}}
+    store.put(outbox.ALERT, key, {**held.value, "claim": far_off}, held.version)
+    watch(store, clock, config)
+    clock.now += 39
+    watch(store, clock, config)
+    assert receiver.requests == []
+    clock.now += 1
     watch(store, clock, config)
     assert receiver.keys == ["r1:failed"]
 
@@ -660,9 +677,8 @@ def test_the_outcome_of_a_claim_that_was_lost_is_not_recorded(
     doc = store.get(outbox.ALERT, key)
     assert doc is not None
     rounds = delivery._Round(store, clock, config, {}, 5.0, lambda: 1.0, {})
-    store.put(
-        outbox.ALERT, key, {**doc.value, "claim": {"by": "rival", "until": clock.now + 40}}, doc.version
-    )
+    claim = {"by": "rival", "seen": {identity.host(): clock.now}}
+    store.put(outbox.ALERT, key, {**doc.value, "claim": claim}, doc.version)
     rounds._record(key, "ours", None, None)
     held = store.get(outbox.ALERT, key)
     assert held is not None
