@@ -83,7 +83,8 @@ def flow(fn: Any = None, /, **options: Any) -> Any:
       1h), or `warn`. Where the store cannot be asked within 2 s, it runs with a warning.
     * Expectations for the watchdog: `schedule` (cron text or "every 15m"), `timezone`, `grace`, `max_duration`,
       `min_duration`, `stall_after`, `fresh_within` (durations: seconds or text like "15m"), `finish_by` ("06:00" or
-      "3h"), `max_runs_per` ("3 per 1h"), `max_times_median` (a number).
+      "3h"), `max_runs_per` ("3 per 1h"), `max_times_median` (a number). `on_overdue`: `alert` (default), or `kill`: a
+      watchdog on its host ends a run that passes its `max_duration`.
 
     Raises TypeError or ValueError at decoration for what cannot work, such as retries of a generator.
     """

@@ -38,7 +38,7 @@ class Limit:
 class Check:
     """What is expected of a job; durations in seconds. None: nothing is expected. `finish_by` is a clock time ("06:00")
     or a duration after the expected time, `max_runs_per` a rate ("3 per 1h"), `max_times_median` so many times the
-    median of the last `median_of` completed runs (20)."""
+    median of the last `median_of` completed runs (20). `on_overdue` is alert (None) or kill."""
 
     schedule: str | None = None
     timezone: str | None = None
@@ -51,6 +51,7 @@ class Check:
     max_runs_per: str | None = None
     max_times_median: float | None = None
     median_of: int | None = None
+    on_overdue: str | None = None
     needs: tuple[str, ...] | None = None
     on_unmet: str | None = None
     needs_wait: Seconds | None = None

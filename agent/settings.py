@@ -204,6 +204,7 @@ TEMPLATE = """\
 #     timezone: Europe/Berlin            # of the schedule
 #     grace: 15m                         # it may start so late
 #     max_duration: 2h                   # longer is overdue
+#     on_overdue: alert                  # or kill: the watchdog ends it
 #     min_duration: 5s                   # shorter is suspicious
 #     stall_after: 10m                   # so long without progress is stalled
 #     fresh_within: 26h                  # the last good run may be so old

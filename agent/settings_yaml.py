@@ -269,6 +269,8 @@ def _cross_check(settings: Settings, path: str) -> None:
             raise wrong(f"checks.{name}.max_times_median", f"{check.max_times_median:g}", "more than 1, as 3")
         if check.median_of is not None and not 3 <= check.median_of <= 1000:
             raise wrong(f"checks.{name}.median_of", f"{check.median_of} runs", "from 3 to 1000")
+        if check.on_overdue not in (None, "alert", "kill"):
+            raise wrong(f"checks.{name}.on_overdue", repr(check.on_overdue), "alert or kill")
         if check.on_unmet not in (None, "refuse", "wait", "warn"):
             raise wrong(f"checks.{name}.on_unmet", repr(check.on_unmet), "refuse, wait or warn")
         for need in check.needs or ():

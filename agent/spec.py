@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         timezone: str | None
         grace: str | float | None
         max_duration: str | float | None
+        on_overdue: str
         min_duration: str | float | None
         stall_after: str | float | None
         finish_by: str | None
@@ -70,9 +71,10 @@ PARAMETERS_LIMIT = 24_000  # characters of all parameters of a call; what is bey
 _HOOKS = ("on_running", "on_completion", "on_failure", "on_cancellation")
 _DURATIONS = ("grace", "max_duration", "min_duration", "stall_after", "fresh_within")
 _BOUNDS = ("finish_by", "max_runs_per", "max_times_median")
+_ON_OVERDUE = ("alert", "kill")
 _KNOWN = frozenset(
     "name description version tags retries retry_delay_seconds retry_jitter_factor retry_condition_fn timeout_seconds "
-    "log_prints log_records flow_run_name task_run_name schedule timezone limit on_busy "
+    "on_overdue log_prints log_records flow_run_name task_run_name schedule timezone limit on_busy "
     "needs on_unmet needs_wait".split()
 ).union(_HOOKS, _DURATIONS, _BOUNDS)
 
@@ -152,6 +154,8 @@ class Spec:
     def _refuse_what_cannot_work(self) -> None:
         if self.on_busy not in ("wait", "skip", "fail"):
             raise ValueError(f'on_busy is "wait", "skip" or "fail", not {self.on_busy!r}')
+        if self.options.get("on_overdue", "alert") not in _ON_OVERDUE:
+            raise ValueError(f'on_overdue is "alert" or "kill", not {self.options.get("on_overdue")!r}')
         if "generator" in self.shape and (self.policy.retries or self.timeout or self.limit or self.needs):
             raise ValueError(
                 f"{self.name} is a generator: what it yielded cannot be taken back, so retries, timeout_seconds, "
@@ -184,7 +188,9 @@ class Spec:
         """The expectations, durations in seconds. They are judged by the watchdog, never by the job itself."""
         given: dict[str, Any] = {key: value for key, value in self.options.items() if value is not None}
         check: dict[str, Any] = {
-            key: given[key] for key in ("schedule", "timezone", "timeout_seconds") if key in given
+            key: given[key]
+            for key in ("schedule", "timezone", "timeout_seconds", "on_overdue")
+            if key in given
         }
         if self.needs is not None:
             check.update((key, given[key]) for key in ("needs", "on_unmet") if key in given)

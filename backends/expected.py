@@ -19,7 +19,8 @@ EARLY = 5.0  # seconds by which a run may begin before its time: clocks of two h
 GRACE = 300.0  # seconds, where a schedule is declared without a grace
 ENOUGH = 3  # completed runs, before their median says anything
 WORDS = (
-    "schedule timezone grace finish_by max_duration min_duration max_runs_per max_times_median median_of fresh_within"
+    "schedule timezone grace finish_by max_duration min_duration max_runs_per max_times_median median_of fresh_within "
+    "on_overdue"
 ).split()
 
 
@@ -31,6 +32,7 @@ class Expectation:
     duration after the expected time ("3h"), or the first such clock time after it in the schedule's zone ("06:00").
     `max_duration` and `min_duration` bound a run, and so does `max_times_median`: so many times the median of the last
     `median_of` completed runs. `max_runs_per` is "3 per 1h". `fresh_within` is how old the last completed run may be.
+    `on_overdue` says what becomes of a run that passes `max_duration`: "alert", or "kill".
     """
 
     schedule: Schedule | None = None
@@ -42,6 +44,7 @@ class Expectation:
     max_times_median: float | None = None
     median_of: int = 20
     fresh_within: float | None = None
+    on_overdue: str = "alert"
 
     @classmethod
     def of(
@@ -67,6 +70,11 @@ class Expectation:
         """Seconds of a schedule `every ...`, which counts from the last start; None for a timetable."""
         words = self.schedule.text.split() if self.schedule else []
         return parse_duration(words[1]) if words[:1] == ["every"] else None
+
+    @property
+    def kill_after(self) -> float | None:
+        """Seconds after which a run is to be ended from outside; None: never."""
+        return self.max_duration if self.on_overdue == "kill" else None
 
     @property
     def expects(self) -> bool:

@@ -44,6 +44,9 @@ def ls(as_json: bool) -> None:
 @click.option("--grace", type=DURATION, metavar="15m", help="How late it may start.")
 @click.option("--finish-by", metavar="TIME", help="06:00, or 3h after the expected time.")
 @click.option("--max-duration", type=DURATION, metavar="2h", help="Longer is overdue.")
+@click.option(
+    "--on-overdue", type=click.Choice(["alert", "kill"]), help="Of one that passes its max duration."
+)
 @click.option("--min-duration", type=DURATION, metavar="5s", help="Shorter is suspicious.")
 @click.option("--stall-after", type=DURATION, metavar="10m", help="So long without progress is stalled.")
 @click.option("--fresh-within", type=DURATION, metavar="26h", help="How old the last good run may be.")

@@ -83,6 +83,11 @@ class Ears:
     _pulses: Sightings = field(factory=Sightings)
     _last: Afar = field(factory=Afar)
 
+    @property
+    def here(self) -> dict[str, str]:
+        """Of each journal of a process of this home, the one that it writes now; as of the last time."""
+        return self._last.here
+
     def mind(self, clock: Clock) -> None:
         """A pass in which nobody listens."""
         self._sightings.mind(clock)

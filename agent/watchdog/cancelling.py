@@ -11,11 +11,13 @@ Not guaranteed: that a request is carried out in its last seconds where the cloc
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from attrs import asdict, define, field, frozen
 
 from ...backends.base import Backend, Registry
 from ...backends.clock import SYSTEM, Clock
+from ...backends.errors import StorageError
 from ...backends.fold import OPEN
 from ...backends.records import Json, Run, RunQuery
 from .. import identity
@@ -78,10 +80,9 @@ def begin(
     for each in family_of(store, header):
         why = said if each.id == run.id or each.id.startswith(f"{run.id}.") else f"with {run.id}, {said}"
         judge.end(each.id, "CANCELLED", why, by="cancel")
-    try:
+    with suppress(StorageError):  # it goes out with the judge's next word, or its journal is adopted
         judge.ship()
-    finally:  # what a store that is away does not take goes out later
-        taken.begin()
+    taken.begin()
     return taken
 
 

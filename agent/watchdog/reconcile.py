@@ -11,37 +11,29 @@ None of them is an ending, and each is taken back when it is no longer true.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from math import inf
 from typing import Any
 
-from attrs import define, field
-
 from ...backends.base import Backend
 from ...backends.clock import Clock
-from ...backends.errors import ScheduleError
-from ...backends.expected import Expectation, longest
 from ...backends.fold import OPEN
-from ...backends.records import Json, LogQuery, Run, RunQuery
+from ...backends.records import LogQuery, Run, RunQuery
 from ...backends.schedule import format_duration
-from .. import jobs
 from .adopt import Live
 from .afar import Afar
-from .enforce import GRACE
+from .bounds import Expected, moments
 from .judgements import Judge
-from .sightings import Ages, Sightings
+from .sightings import Ages
 
 MISSED_BEATS = 3
 JUDGED = ("overdue", "stalled", "unresponsive")
-__all__ = ["Expected", "Sightings", "conditions_of", "last_activity", "moments", "reconcile"]
 
 
 def reconcile(
-    backend: Backend,
+    asked: Expected,
     judge: Judge,
     live: list[Live],
     silence: dict[str, float],
-    checks: dict[str, Any],
     clock: Clock,
     far: Afar | None = None,
     dues: list[float] | None = None,
@@ -49,9 +41,9 @@ def reconcile(
 ) -> int:
     """Write every condition that is not as it should be; return how many were written.
 
-    `checks` are the settings' expectations by job; they win over what the decorator declared. `far` is what was heard
-    of processes elsewhere. `dues` takes the moments (Unix seconds) at which a run may pass a limit. `ages` remembers
-    how long each has run, from pass to pass.
+    `asked` knows what is expected of each, and the store. `silence`: seconds by journal, as this watchdog saw it.
+    `far` is what was heard of processes elsewhere. `dues` takes the moments (Unix seconds) at which a run may pass a
+    limit. `ages` remembers how long each has run, from pass to pass.
     """
     judge.ship()  # what the store did not take the last time, before it is said again
     mute = {each.journal: silence.get(each.journal, 0.0) for each in live if _is_mute(each, silence)}
@@ -60,7 +52,7 @@ def reconcile(
         silent = mute.get(newest)
         mute.pop(journal, None) if silent is None else mute.update({journal: silent})
     written = 0
-    asked, runs = Expected(backend, checks), backend.runs(RunQuery(states=OPEN, limit=None))
+    backend, runs = asked.store, asked.store.runs(RunQuery(states=OPEN, limit=None))
     started = {run.id: run.started_at for run in runs if run.started_at is not None}
     old = (ages or Ages()).look(started, clock)
     for run in runs:
@@ -127,55 +119,6 @@ def conditions_of(
     if patience is not None and sure - run.active_at > patience and sure - last_activity() > patience:
         wanted["stalled"] = f"no progress, line or step for {format_duration(patience)}"
     return wanted
-
-
-def moments(run: Run, check: Json) -> Iterator[float]:
-    """When this live run may pass one of its limits (Unix seconds)."""
-    if run.started_at is None:
-        return
-    if (bound := check.get("bound")) is not None:
-        yield run.started_at + bound[0]
-    if (patience := check.get("stall_after")) is not None:
-        yield run.active_at + patience
-    if (limit := check.get("timeout_seconds")) is not None and run.attempts:
-        yield run.attempts[-1]["started_at"] + limit + GRACE
-
-
-@define
-class Expected:
-    """What is expected of live runs, read once for each job: `bound`, the longest that it may take (seconds, and what
-    to say of one that takes longer), `stall_after` and `timeout_seconds`."""
-
-    store: Backend
-    checks: dict[str, Any]
-    _said: dict[str, jobs.Registered] | None = None
-    _durations: dict[str, tuple[float, ...]] = field(factory=dict)
-
-    def of(self, run: Run) -> Json:
-        check = dict(run.check or {})
-        if (patience := getattr(self.checks.get(run.name), "stall_after", None)) is not None:
-            check["stall_after"] = patience
-        check["bound"] = self._bound(run)
-        return check
-
-    def _bound(self, run: Run) -> tuple[float, str] | None:
-        said = None
-        if run.parent_id is None:
-            self._said = jobs.registered(self.store) if self._said is None else self._said
-            said = self._said.get(jobs.key_of(run.project, run.name))
-        try:
-            expected = jobs.expectation(run, self.checks.get(run.name), said)
-        except ScheduleError:  # of another limit than these; who judges the job says so
-            expected = Expectation(max_duration=(run.check or {}).get("max_duration"))
-        return longest(expected, self._past(run, expected))
-
-    def _past(self, run: Run, expected: Expectation) -> tuple[float, ...]:
-        if expected.max_times_median is None:
-            return ()
-        key = jobs.key_of(run.project, run.name)
-        if key not in self._durations:
-            self._durations[key] = jobs.durations(self.store, jobs.query_of(run.project, run.name), expected)
-        return self._durations[key]
 
 
 def last_activity(backend: Backend, run: Run) -> float:

@@ -94,7 +94,7 @@ def hold(header: Header) -> Iterator[int]:
         return os.close(leader)
     yield leader
     if _group(pid) == pid != os.getpgrp():
-        for name in os.listdir("/proc"):
+        for name in os.listdir(identity.PROC):
             if not name.isdigit() or int(name) == pid or _group(int(name)) != pid:
                 continue
             member = _open(int(name))
@@ -107,7 +107,7 @@ def hold(header: Header) -> Iterator[int]:
 def _descendants(pid: int, leader: int) -> Iterator[int]:
     """Pidfds of all below a process that is held; a parent must have lived until its child was held and looked at."""
     born: dict[int, list[int]] = {}
-    for name in os.listdir("/proc"):
+    for name in os.listdir(identity.PROC):
         if name.isdigit() and int(name) != os.getpid():
             born.setdefault(_parent(int(name)), []).append(int(name))
     front = [(pid, leader)]
@@ -125,7 +125,7 @@ def _descendants(pid: int, leader: int) -> Iterator[int]:
 
 def _parent(pid: int) -> int:
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
+        with open(f"{identity.PROC}/{pid}/stat", "rb") as file:
             text = file.read()
     except OSError:
         return 0

@@ -17,6 +17,7 @@ from .account import Account
 from .adopt import Adopted, catch_up
 from .afar import Ears
 from .births import Births
+from .bounds import Expected
 from .cancelling import Canceller
 from .deaths import Deaths
 from .enforce import Enforcer
@@ -53,6 +54,7 @@ class Watchdog(Half):
         self._ears = Ears(settings.watchdog.lost_after)
         self._reaper, self._slots = Reaper(clock), SlotWatch(settings.home, clock)
         self._judge: Judge | None = None
+        self._asked: Expected | None = None
         self._enforcer = Enforcer(clock, once)
         self._canceller = Canceller(clock)
         self._ooms = Ooms()
@@ -153,11 +155,11 @@ class Watchdog(Half):
         if not (self._looked and self._looks.due(began)) and self.clock.wall() < self._due_at:
             return
         store, live, dues = self._store(), self.seen.live, list[float]()
-        checks = dict(self.settings.checks)
+        self._asked = Expected(store, dict(self.settings.checks))
         pulses = [held for _, held in store.list(pulse.KIND)]
         far = self._ears.listen(store.processes(), live, self.clock, pulses)
         changed = reconcile(
-            store, self._open_judge(), live, self._silence, checks, self.clock, far, dues, self._ages
+            self._asked, self._open_judge(), live, self._silence, self.clock, far, dues, self._ages
         )
         if changed:
             logger.info("{} conditions changed", changed)
@@ -167,9 +169,9 @@ class Watchdog(Half):
         self._looks.took(began, self.clock.monotonic())
 
     def _enforce(self) -> None:
-        if not self._limited and not self._enforcer.busy:
+        if self._asked is None or not (self._limited or self._enforcer.busy):
             return
-        ended = self._enforcer.enforce(self._store(), self._open_judge(), self.seen.live)
+        ended = self._enforcer.enforce(self._open_judge(), self.seen.live, self._asked, self._ears.here)
         if ended:
             logger.warning("{} runs ended from outside: past their time limit", ended)
 

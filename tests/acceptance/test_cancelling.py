@@ -13,10 +13,13 @@ from typing import Any
 import pytest
 
 from holter.agent import identity
-from holter.agent.watchdog.cancelling import DEADLINE, KEPT, Canceller, ask, asked
+from holter.agent.watchdog.cancelling import DEADLINE, KEPT, Canceller, ask, asked, begin
 from holter.agent.watchdog.judgements import Judge
 from holter.agent.watchdog.takedown import take_down
+from holter.backends.base import Backend
 from holter.backends.clock import Clock
+from holter.backends.errors import StorageError
+from holter.backends.lines import encode
 from tests.acceptance.conftest import Host
 
 Hosts = Callable[..., Host]
@@ -180,6 +183,36 @@ def test_who_heeds_no_sigterm_is_killed_with_its_family_after_the_grace(deaf: An
     clock.sleep(0.2)
     assert taken.look() and taken.killed
     assert process.wait(20) == -signal.SIGKILL
+    until(lambda: gone(child), "the child's end")
+
+
+class Unwritable:
+    """A store that can be read; what is appended meets a server that is gone."""
+
+    def __init__(self, store: Backend) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def append(self, journal: str, offset: int, data: bytes) -> int:
+        raise StorageError("the store is away")
+
+
+def test_who_was_asked_to_end_is_seen_to_its_end_while_the_store_takes_nothing(
+    deaf: Any, host: Host, until: Any
+) -> None:
+    process, child = deaf
+    header = encode({"event": "process", **header_of(process.pid), "store": host.store.url})
+    start = encode({"event": "start", "run": "r", "kind": "flow", "name": "deaf", "at": 1.0})
+    host.store.append("j", 0, header + start)
+    run = host.store.run("r")
+    away, clock = Unwritable(host.store), Turned()
+    judge = Judge(str(host.home), "default", away)
+    taken = begin(away, lambda: judge, run, "cancelled", clock=clock)
+    assert taken is not None
+    clock.sleep(5.1)
+    assert taken.look() and process.wait(20) == -signal.SIGKILL
     until(lambda: gone(child), "the child's end")
 
 

@@ -12,11 +12,13 @@ from textwrap import dedent
 from typing import Any, NamedTuple
 
 import pytest
+from attrs import evolve
 
 from holter import flow, task
 from holter.agent import identity
 from holter.agent.watchdog.adopt import Live
-from holter.agent.watchdog.enforce import GRACE, TERM_GRACE, Enforcer
+from holter.agent.watchdog.bounds import GRACE, Expected
+from holter.agent.watchdog.enforce import TERM_GRACE, Enforcer
 from holter.agent.watchdog.judgements import Judge
 from holter.backends.base import Backend
 from holter.backends.clock import Clock
@@ -336,23 +338,30 @@ class Turned(Clock):
 class Scene:
     """A watchdog's enforcer, and one run with a limit of 60 s that started just now in a real process."""
 
-    def __init__(self, home: Any, victim: subprocess.Popen[str], once: bool = False, **lies: Any) -> None:
+    def __init__(
+        self,
+        home: Any,
+        victim: subprocess.Popen[str],
+        once: bool = False,
+        check: dict[str, Any] | None = None,
+        **lies: Any,
+    ) -> None:
         self.clock = Turned()
         self.store: Backend = open_backend(f"memory:{home.path}", "", clock=self.clock)
         self.judge = Judge(str(home.path), "default", self.store, self.clock)
         self.enforcer = Enforcer(self.clock, once)
         header = {**identity.me(), "pid": victim.pid, "start_ticks": identity.start_ticks(victim.pid), **lies}
-        check = {"timeout_seconds": 60}
         start = {
             "event": "start",
             "run": "r",
             "kind": "flow",
             "name": "f",
             "at": self.clock.wall(),
-            "check": check,
+            "check": check or {"timeout_seconds": 60},
         }
         self.tell({"event": "process", **header}, start)
         self.live = [Live("journal", "", header, 0, 0)]
+        self.here: dict[str, str] = {}
 
     def tell(self, *events: dict[str, Any]) -> None:
         """The process says something."""
@@ -363,7 +372,7 @@ class Scene:
 
     def look(self) -> str:
         """One pass; the run's state after it."""
-        self.enforcer.enforce(self.store, self.judge, self.live)
+        self.enforcer.enforce(self.judge, self.live, Expected(self.store, {}), self.here)
         return self.state
 
     @property
@@ -421,6 +430,41 @@ def test_a_run_that_ends_after_sigterm_spares_its_process_the_sigkill(home: Any,
     scene.close()
 
 
+OVERDUE = {"max_duration": 60.0, "on_overdue": "kill"}
+
+
+def test_a_run_that_is_to_be_killed_when_it_is_overdue_is_ended_whatever_its_attempt(
+    home: Any, victim: Any
+) -> None:
+    scene = Scene(home, victim, check=OVERDUE)
+    scene.look()
+    scene.clock.run(40)
+    scene.tell({"event": "retry", "run": "r", "at": scene.clock.wall(), "attempt": 1, "delay": 9000})
+    scene.clock.run(20 + GRACE)
+    assert scene.look() == "RETRYING"
+    scene.clock.run(0.1)
+    assert scene.look() == "TIMED_OUT"
+    run = scene.store.run("r")
+    assert run is not None and run.reason == "ran longer than max_duration 1m: ended by the watchdog"
+    scene.clock.run(TERM_GRACE)
+    scene.look()
+    assert victim.wait(20) == -signal.SIGKILL
+    scene.close()
+
+
+def test_a_process_that_went_on_in_a_new_journal_is_held_to_its_limit(home: Any, victim: Any) -> None:
+    scene = Scene(home, victim, check=OVERDUE)
+    scene.live = [evolve(scene.live[0], journal="newer")]
+    scene.look()
+    scene.clock.run(60 + GRACE + 1)
+    assert scene.look() == "RUNNING"  # whose journal is that?
+    scene.here = {"journal": "newer"}
+    scene.look()
+    scene.clock.run(GRACE + 1)
+    assert scene.look() == "TIMED_OUT"
+    scene.close()
+
+
 def test_one_pass_from_cron_goes_by_the_wall_clock_and_stays_until_it_is_done(home: Any, victim: Any) -> None:
     scene = Scene(home, victim, once=True)
     slept = time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
@@ -469,6 +513,26 @@ def test_a_healthy_run_is_not_touched(home: Any, victim: Any, what: Any) -> None
     scene = Scene(home, victim)
     what(scene)
     assert scene.look() in ("RUNNING", "RETRYING")
+    assert victim.poll() is None
+    scene.close()
+
+
+@pytest.mark.parametrize("on_overdue", [None, "alert"])
+def test_an_overdue_run_that_need_not_be_killed_is_not_touched(
+    home: Any, victim: Any, on_overdue: str | None
+) -> None:
+    scene = Scene(home, victim, check={"max_duration": 60.0, "on_overdue": on_overdue})
+    scene.look()
+    scene.clock.run(3600)
+    assert scene.look() == "RUNNING"
+    assert victim.poll() is None
+    scene.close()
+
+
+def test_a_host_that_slept_kills_no_run_for_being_overdue(home: Any, victim: Any) -> None:
+    scene = Scene(home, victim, check=OVERDUE)
+    _asleep(scene)
+    assert scene.look() == "RUNNING"
     assert victim.poll() is None
     scene.close()
 

@@ -11,9 +11,10 @@ from holter.agent import jobs
 from holter.agent.settings import Check
 from holter.agent.watchdog.adopt import Live
 from holter.agent.watchdog.afar import Afar, Voice
+from holter.agent.watchdog.bounds import Expected, moments
 from holter.agent.watchdog.judgements import Judge
-from holter.agent.watchdog.reconcile import Expected, Sightings, conditions_of, moments, reconcile
-from holter.agent.watchdog.sightings import Ages
+from holter.agent.watchdog.reconcile import conditions_of, reconcile
+from holter.agent.watchdog.sightings import Ages, Sightings
 from holter.backends.base import Backend
 from holter.backends.clock import Clock
 from holter.backends.errors import StorageError
@@ -182,7 +183,7 @@ def test_conditions_are_written_when_they_come_and_when_they_go_and_not_in_betwe
     quiet: dict[str, float] = {}
 
     def passes(silence: dict[str, float] = quiet) -> int:
-        return reconcile(store, judge, [live()], silence, {}, clock)
+        return reconcile(Expected(store, {}), judge, [live()], silence, clock)
 
     assert passes() == 0
     assert passes({"j1": 15.1}) == 1
@@ -210,22 +211,22 @@ def test_three_beats_must_be_missed_and_who_does_not_beat_misses_none(
     scribe.start("r1")
     each = live(heartbeat=heartbeat)
     if mute == math.inf:
-        assert reconcile(store, judge, [each], {"j1": 1e9}, {}, clock) == 0
+        assert reconcile(Expected(store, {}), judge, [each], {"j1": 1e9}, clock) == 0
     else:
-        assert reconcile(store, judge, [each], {"j1": mute - 0.2}, {}, clock) == 0
-        assert reconcile(store, judge, [each], {"j1": mute}, {}, clock) == 1
+        assert reconcile(Expected(store, {}), judge, [each], {"j1": mute - 0.2}, clock) == 0
+        assert reconcile(Expected(store, {}), judge, [each], {"j1": mute}, clock) == 1
 
 
 def test_after_the_clock_was_put_back_a_condition_still_goes(
     store: Backend, clock: Any, scribe: Any, judge: Judge
 ) -> None:
     scribe.start("r1")
-    reconcile(store, judge, [live()], {"j1": 20.0}, {}, clock)
+    reconcile(Expected(store, {}), judge, [live()], {"j1": 20.0}, clock)
     clock.now -= 3600
-    assert reconcile(store, judge, [live()], {}, {}, clock) == 1
+    assert reconcile(Expected(store, {}), judge, [live()], {}, clock) == 1
     found = store.run("r1")
     assert found is not None and found.conditions == ()
-    assert reconcile(store, judge, [live()], {}, {}, clock) == 0
+    assert reconcile(Expected(store, {}), judge, [live()], {}, clock) == 0
 
 
 def test_what_the_store_did_not_take_is_said_once(
@@ -248,9 +249,9 @@ def test_what_the_store_did_not_take_is_said_once(
     behind.away = True
     for _ in range(5):
         with pytest.raises(StorageError):
-            reconcile(behind, judge, [live()], {"j1": 20.0}, {}, clock)
+            reconcile(Expected(behind, {}), judge, [live()], {"j1": 20.0}, clock)
     behind.away = False
-    reconcile(behind, judge, [live()], {"j1": 20.0}, {}, clock)
+    reconcile(Expected(behind, {}), judge, [live()], {"j1": 20.0}, clock)
     assert [event["event"] for event in store.events("r1")].count("judge") == 1
     judge.close()
 
@@ -267,7 +268,7 @@ def test_a_clock_that_is_set_makes_nobody_overdue_or_stalled(
     clocks.now_wall = clock.now
 
     def conditions() -> tuple[str, ...]:
-        reconcile(store, judge, [], {}, {}, clocks, ages=ages)
+        reconcile(Expected(store, {}), judge, [], {}, clocks, ages=ages)
         found = store.run("r1")
         assert found is not None
         return found.conditions
@@ -285,9 +286,9 @@ def test_a_host_that_slept_did_not_work_meanwhile(
     scribe.start("r1", check={"max_duration": 600.0})
     clocks, ages = TwoClocks(), Ages()
     clocks.now_wall = clock.now
-    reconcile(store, judge, [], {}, {}, clocks, ages=ages)
+    reconcile(Expected(store, {}), judge, [], {}, clocks, ages=ages)
     clocks.pass_by(1.0, wall=8 * 3600.0)
-    assert reconcile(store, judge, [], {}, {}, clocks, ages=ages) == 0
+    assert reconcile(Expected(store, {}), judge, [], {}, clocks, ages=ages) == 0
 
 
 @pytest.mark.parametrize(("watched", "said"), [(frozenset({"web-1"}), 0), (frozenset[str](), 1)])
@@ -297,4 +298,4 @@ def test_a_host_with_a_watchdog_of_its_own_is_judged_by_it_alone(
     scribe.start("r1", check={"max_duration": 60.0})
     clock.now += 61
     far = Afar({"j1": Voice(0.0, 1, foreign=True, host="web-1")}, watched=watched)
-    assert reconcile(store, judge, [], {}, {}, clock, far) == said
+    assert reconcile(Expected(store, {}), judge, [], {}, clock, far) == said
