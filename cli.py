@@ -18,6 +18,7 @@ from .agent.terminal.explaining import explain
 from .agent.terminal.options import DURATION, RUN_HELP, AnyCase, as_json, run_argument
 from .agent.terminal.rerunning import rerun
 from .agent.terminal.serving import serve, token
+from .agent.terminal.slotting import slots
 from .backends.errors import HolterError
 from .backends.fold import ENDINGS
 
@@ -242,6 +243,7 @@ def completion(shell: str) -> None:
 
 for _verb in (
     *reading.VERBS,
+    slots,
     watch,
     alerts,
     checks,

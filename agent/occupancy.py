@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
 from attrs import frozen
 
-from ..backends.base import Registry
+from ..backends.base import Ledger, Registry
 from ..backends.clock import rfc3339
 from ..backends.errors import UnknownLimit
+from ..backends.fold import ENDINGS
 from ..backends.records import Json
 from .leases import KIND
 from .slots import Place, holders, limits, waiters
@@ -28,13 +29,15 @@ class Occupancy:
     holders: tuple[Place | Tenant, ...]
     waiters: tuple[Place | Tenant, ...]
 
-    def to_json(self, now: float) -> Json:
+    def to_json(self, now: float, states: Mapping[str, str] | None = None) -> Json:
+        """`states`: those of the runs that hold and wait (see `run_states`)."""
+        known = states or {}
         return {
             "limit": self.limit,
             "slots": self.slots,
             "scope": self.scope,
-            "holders": [_place(each, now) for each in self.holders],
-            "waiters": [_place(each, now) for each in self.waiters],
+            "holders": [_place(each, now, known) for each in self.holders],
+            "waiters": [_place(each, now, known) for each in self.waiters],
         }
 
 
@@ -86,8 +89,22 @@ def _instead(limit: str, names: list[str]) -> str:
     return f"{known}`limits: {{{limit}: 1}}` in holter.yaml makes it one"
 
 
-def _place(place: Place | Tenant, now: float) -> Json:
-    return {**_common(place, now), **(_of_lease(place, now) if isinstance(place, Tenant) else {})}
+def run_states(store: Ledger, found: Iterable[Occupancy]) -> dict[str, str]:
+    """The state of each run that holds or waits, by id, as far as the store knows it."""
+    ids = {
+        place.run_id for each in found for place in (*each.holders, *each.waiters) if place.run_id is not None
+    }
+    return {run_id: run.state for run_id in ids if (run := store.run(run_id)) is not None}
+
+
+def is_gone(place: Place | Tenant, states: Mapping[str, str]) -> bool:
+    """Whether it cannot be using its place any more: its process is gone, or its run has ended."""
+    return place.alive is False or states.get(place.run_id or "") in ENDINGS
+
+
+def _place(place: Place | Tenant, now: float, states: Mapping[str, str]) -> Json:
+    about = {**_common(place, now), "run_state": states.get(place.run_id or "")}
+    return {**about, **(_of_lease(place, now) if isinstance(place, Tenant) else {})}
 
 
 def _of_lease(tenant: Tenant, now: float) -> Json:

@@ -1,4 +1,4 @@
-"""The verbs that read: runs, show, logs, report, status, slots. What they need is imported inside them."""
+"""The verbs that read: runs, show, logs, report, status. What they need is imported inside them."""
 
 from __future__ import annotations
 
@@ -180,26 +180,4 @@ def status(job: str | None, since: float, as_json: bool) -> int:
     return 0 if all(each.well for each in jobs) else 1
 
 
-@click.command()
-@click.argument("limit", required=False)
-@as_json
-def slots(limit: str | None, as_json: bool) -> None:
-    """Show who holds and who waits for each limit (or just LIMIT)."""
-    from ..occupancy import occupancy
-    from .desk import reading
-
-    with reading() as desk:
-        found = occupancy(desk.settings.home, desk.settings.limits, desk.backend, limit)
-    if as_json:
-        screen.as_json([each.to_json(desk.now) for each in found])
-    elif not found:
-        screen.hint(
-            'No limit yet; `with concurrency("database"):` or `holter run --limit database:3` makes one.'
-        )
-    else:
-        from .tables import slots_table
-
-        screen.show(slots_table(found, desk.now))
-
-
-VERBS = (runs, show, logs, report, status, slots)
+VERBS = (runs, show, logs, report, status)

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ...backends.records import Json, Run
+from ..occupancy import is_gone
 from ..tenants import Tenant, expires_in
 from .grid import Grid
 from .text import NOTHING, error_line, line, moment, share, stamp, took, unix
@@ -188,10 +189,12 @@ def snooze_target(snooze: Json) -> str:
     return line(job or "all jobs") + (f" on {line(host)}" if host else "")
 
 
+_HOW = {"holds": "cyan", "waits": "yellow"}
 _SLOTS = ("LIMIT", "HELD", "", "RUN", "JOB", "HOST", "PID", "AGE", "TOKEN", "EXPIRES")
 
 
-def slots_table(limits: Sequence[Occupancy], now: float) -> Grid:
+def slots_table(limits: Sequence[Occupancy], now: float, states: Mapping[str, str]) -> Grid:
+    """`states`: those of the runs that hold and wait, by id."""
     shared = any(limit.scope == "shared" for limit in limits)
     table = Grid(
         *(_SLOTS if shared else _SLOTS[:-2]),
@@ -210,7 +213,7 @@ def slots_table(limits: Sequence[Occupancy], now: float) -> Grid:
         for place, what in places:
             table.add(
                 *head,
-                Text(what, "cyan" if what == "holds" else "yellow"),
+                Text("gone", "red") if is_gone(place, states) else Text(what, _HOW[what]),
                 Text(line(place.run_id or NOTHING)),
                 Text(line(place.run_name or NOTHING)),
                 Text(line(place.host or NOTHING)),

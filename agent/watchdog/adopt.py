@@ -188,6 +188,8 @@ class _Sweep:
         if size and os.pread(fd, 1, size - 1) != b"\n":
             os.write(fd, b"\n")  # closes the torn tail, so that the verdict begins a line of its own
         verdicts, judged = _verdicts(fd, header, self.clock, self.explain)
+        if not _closed(fd):
+            verdicts.append(encode({"event": "close", "at": self.clock.wall()}))
         try:
             os.write(fd, b"".join(verdicts))
         finally:  # a full disk takes no verdict, but what the process said arrives

@@ -93,6 +93,13 @@ def test_runs_that_a_dead_process_left_open_are_crashed_and_the_others_are_what_
     assert not path.exists()
 
 
+def test_the_store_knows_of_an_adopted_journal_that_nobody_writes_it_any_more(home: Home) -> None:
+    home.journal(start("r1"))
+    home.sweep()
+    assert home.store.processes() == []
+    assert [each.closed_at for each in home.store.processes(open_only=False)] == [2_000_000_000.0]
+
+
 def test_a_run_that_was_found_dead_at_once_ended_now_and_one_found_late_when_it_fell_silent(
     home: Home,
 ) -> None:
