@@ -9,11 +9,9 @@ from __future__ import annotations
 from ...backends.base import Backend
 from ...backends.clock import Clock, rfc3339
 from ...backends.fold import CONDITIONS
-from ...backends.ledger import unpack
 from ...backends.records import RunQuery
 from ...backends.schedule import format_duration
-from .. import identity
-from ..ledgers import PAGE
+from .. import identity, ledgers
 from ..settings import Settings
 from . import gaps
 from .gaps import Gap
@@ -104,6 +102,6 @@ def summary(store: Backend, gap: Gap, scope: str) -> str:
 
 def _unknown(store: Backend, gap: Gap) -> int:
     """How many expected starts that fell into the gap nobody can say anything of."""
-    pages = [held.value for _, held in store.list(PAGE) if gap.start - DAY <= held.value["day"] <= gap.end]
-    entries = (each for page in pages for each in unpack(page))
-    return sum(each.outcome == "unknown" and gap.start <= each.expected_at <= gap.end for each in entries)
+    jobs = [key for key, _ in store.list(ledgers.HEAD) if key]
+    entries = (each for key in jobs for each in ledgers.entries(store, key, gap.start, gap.end))
+    return sum(each.outcome == "unknown" for each in entries)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holter.agent import identity
-from holter.agent.ledgers import PAGE
+from holter.agent.ledgers import HEAD, PAGE
 from holter.agent.settings import Settings, load
 from holter.agent.watchdog import gaps, pulse
 from holter.agent.watchdog.account import EVERY, Account, grace
@@ -172,7 +172,8 @@ def test_expected_starts_that_nobody_can_judge_are_counted(
     start = clock.now
     beat(store, start)
     turns = [Entry(start + 60 * number, "unknown" if number % 2 else "on_time") for number in range(70)]
-    store.put(PAGE, "etl~day", pack(turns, day_of(start)), 0)
+    store.put(HEAD, "default~etl", {}, 0)
+    store.put(PAGE, "default~etl~2027-01-15", pack(turns, day_of(start)), 0)
     clock.now += HOUR
     Account(clock, once=True).look(store, settings)
     (said,) = [each.reason for each in open_incidents(store)]
