@@ -1,6 +1,6 @@
 """What the slots of a limit look like on disk, and the one way to tell whether a file is held.
 
-    HOLTER_HOME/slots/<limit>/slot-000 ...          one file per slot, never unlinked
+    HOLTER_HOME/slots/<limit>/slot-000 ...          one file per slot
     HOLTER_HOME/slots/<limit>/queue/<time>-<token>  one file per waiter, in the order of their names
 
 A slot is taken, and a waiter is there, exactly as long as the kernel's lock on the file is held. What is written into

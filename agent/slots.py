@@ -5,8 +5,8 @@
 * Who wants slots makes a ticket: a locked file in a queue, which has its name only once it is locked. Only the oldest
   live ticket collects, and it takes all that it wants or nothing. So nobody holds some while waiting for more (no
   deadlock), and who wants many is not passed for ever by those who want few. The price: they wait behind it.
-* How many slots there are is what the caller says. More or fewer files are looked at then; none is ever removed, and
-  slots beyond a smaller number count until they are free.
+* How many slots there are is what the caller says. More or fewer files are looked at then, and slots beyond a smaller
+  number count until they are free. (The files go with a limit that nobody uses any more: see `slot_tidy`.)
 
 `Slots.collect` decides and never sleeps: it yields the seconds until it wants to look again, which a sync or an async
 driver sleeps.
@@ -186,7 +186,7 @@ class Slots:
         """Take the locks of all these slots, or of none."""
         try:
             for number in numbers:
-                lock = _native(slot_path(self.folder, number), self.record())
+                lock = native(slot_path(self.folder, number), self.record())
                 self._locks.append(lock)  # before it is locked: an exception in between must not leave it so
                 lock.acquire(blocking=False)
         except Timeout:  # somebody looks at it in this instant, or a ticket made just now is older than ours
@@ -261,10 +261,18 @@ class _Ticket:
             self._lock.release()
 
     def _publish(self) -> None:
+        for tries_left in (2, 1, 0):
+            try:
+                return self._try_to_publish()
+            except FileNotFoundError:  # the limit's folder was tidied away since we made it
+                if not tries_left:
+                    raise
+
+    def _try_to_publish(self) -> None:
         make_folder(self._slots.home, self._slots.limit)
         self._sweep_drafts()
         self._name = draft = f".{token(16)}"
-        self._lock = _native(f"{self._queue}/{draft}", self._slots.record())
+        self._lock = native(f"{self._queue}/{draft}", self._slots.record())
         self._lock.acquire(blocking=False)
         name = f"{int(self._clock.wall() * 1e9):020d}-{token(8)}"
         os.rename(f"{self._queue}/{draft}", f"{self._queue}/{name}")
@@ -278,7 +286,7 @@ class _Ticket:
                     os.unlink(path)
 
 
-def _native(path: str, text: bytes) -> FileLock:
+def native(path: str, text: bytes) -> FileLock:
     """A kernel lock on `path`, not taken yet, that will be signed with `text`."""
     sign = partial(_sign, text)
     return FileLock(path, mode=0o600, thread_local=False, fallback_to_soft=False, on_acquired=sign)

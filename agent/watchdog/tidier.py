@@ -6,9 +6,10 @@ from loguru import logger
 
 from ...backends.clock import SYSTEM, Clock
 from ..settings import Settings
+from ..slot_tidy import tidy_limits
 from . import outbox
 from .steps import Half, Step
-from .tidy import forget, forget_documents
+from .tidy import DAY, forget, forget_documents
 
 EVERY = 3600.0
 
@@ -32,3 +33,6 @@ class Tidier(Half):
             logger.info("forgot {} runs and {} log lines", gone.runs, gone.logs)
         outbox.tidy(store, self.clock)
         forget_documents(store, self.settings, self.clock)
+        old = self.clock.wall() - self.settings.retention.days * DAY
+        for limit in tidy_limits(self.settings.home, self.settings.limits, old):
+            logger.info("took away the lock files of limit {}, unused for long", limit)

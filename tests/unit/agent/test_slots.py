@@ -6,6 +6,8 @@ import json
 import os
 import random
 import stat
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -28,6 +30,7 @@ from holter.agent.slot_files import (
     slot_path,
     tickets,
 )
+from holter.agent.slot_tidy import tidy_limits
 from holter.agent.slots import SLOWEST, Slots, choose, holders, limits, next_look, waiters
 from holter.backends.clock import SYSTEM
 from holter.backends.errors import HolterError, SettingsError, SlotReentry, SlotTimeout, StorageError
@@ -543,3 +546,44 @@ def test_a_home_that_is_a_file_is_a_clear_error(home: str) -> None:
     Path(home).write_text("")
     with pytest.raises(StorageError, match="HOLTER_HOME must be a writable folder"):
         take(Slots(home, "database", timeout=0))
+
+
+# --- limits that no longer exist -----------------------------------------------------------------------------
+
+
+def test_the_files_of_an_unused_limit_that_the_settings_do_not_name_are_taken_away(home: str) -> None:
+    for limit in ("old", "named", "held"):
+        taken = take(Slots(home, limit, 2, 2))
+        if limit != "held":
+            taken.release()
+    assert tidy_limits(home, {"named": 1}, time.time() - 60) == []
+    assert tidy_limits(home, {"named": 1}, time.time() + 60) == ["old"]
+    assert limits(home) == ["held", "named"]
+
+
+def test_whoever_takes_slots_while_their_files_are_taken_away_is_alone_all_the_same(
+    home: str, tmp_path: Path
+) -> None:
+    """Four processes add to a number in a file, each alone with it; the files of the limit go all the time."""
+    number = tmp_path / "number"
+    number.write_text("0")
+    script = f"""
+import sys
+from pathlib import Path
+from holter.agent.slots import Slots
+import time
+number = Path({str(number)!r})
+for _ in range(100):
+    slots = Slots({home!r}, "churn")
+    for pause in slots.collect():
+        time.sleep(pause)
+    number.write_text(str(int(number.read_text()) + 1))
+    slots.release()
+"""
+    processes = [subprocess.Popen([sys.executable, "-c", script]) for _ in range(4)]
+    removed = 0
+    while any(process.poll() is None for process in processes):
+        removed += len(tidy_limits(home, (), float("inf")))
+    assert [process.returncode for process in processes] == [0] * 4
+    assert number.read_text() == "400"
+    assert removed > 0
