@@ -280,12 +280,40 @@ def test_a_process_in_a_pid_namespace_of_its_own_is_watched_by_its_lock(host: An
         until(lambda: host.seen(), "the run")
         time.sleep(1)
         assert host.one("lives").state == "RUNNING"
-        child = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
+        child = _child(process)
         os.kill(child, signal.SIGTERM)  # the kernel ignores it, as it would without us
         time.sleep(0.5)
         assert (host.one("lives").state, host.one("lives").conditions) == ("RUNNING", ())
         os.kill(child, signal.SIGKILL)
         until(lambda: host.one("lives").state == "CRASHED", "the crash")
+
+
+def test_of_containers_whose_processes_are_all_number_1_only_the_dead_crashed(host: Any, until: Any) -> None:
+    """CR-8: they share the home with a watchdog that is process 1 of another."""
+    inside = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    script = host.script(LIVES)
+    jobs = [host.spawn([*inside, sys.executable, str(script)], **QUICK) for _ in range(3)]
+    if [job.stdout.readline() for job in jobs] != ["1\n"] * 3:
+        pytest.skip("no PID namespaces here: run as root, with util-linux installed")
+
+    def states() -> list[str]:
+        return sorted(run.state for run in host.seen(roots=True))
+
+    dog = host.spawn([*inside, *_holter(), "watch"])
+    until(lambda: states() == ["RUNNING"] * 3 and host.store.list("pulse"), "the runs and the watchdog")
+    for crashed in (1, 2):  # the second crash shows that passes after the first one left the others alone
+        os.kill(_child(jobs.pop()), signal.SIGKILL)
+        until(lambda: states() == ["CRASHED"] * crashed + ["RUNNING"] * (3 - crashed), "the crash")  # noqa: B023
+    (host.folder / "stop").touch()
+    assert jobs[0].wait(20) == 0
+    until(lambda: "RUNNING" not in states(), "the ending")
+    os.kill(_child(dog), signal.SIGTERM)
+    assert dog.wait(20) == 0
+    assert states() == ["COMPLETED", "CRASHED", "CRASHED"]
+
+
+def _child(process: Any) -> int:
+    return int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
 
 
 def _holter() -> list[str]:
