@@ -226,8 +226,10 @@ def test_the_first_watchdog_of_a_host_has_no_downtime_to_tell_of(
 
 
 def test_after_a_gap_alerting_waits_for_one_grace_and_without_one_for_nothing(
-    store: Backend, clock: Any, settings: Settings, on: Any, tmp_path: Path
+    store: Backend, clock: Any, on: Any, tmp_path: Path
 ) -> None:
+    (tmp_path / "holter.yaml").write_text("channels: {pager: {command: 'true'}}")
+    settings = load(str(tmp_path), environ={})
     first = Herald(settings, clock=clock, patient=True)
     first._backend = store
     assert not first._waits()
@@ -235,9 +237,12 @@ def test_after_a_gap_alerting_waits_for_one_grace_and_without_one_for_nothing(
     clock.now += HOUR
     later = Herald(settings, clock=clock, patient=True)
     later._backend = store
-    assert later._waits()
+    later._collect()
+    assert later._waits() and store.list("cursor") == []  # nothing was collected
     beat(store, clock.now)
     clock.now += grace(settings)
-    assert later._waits()
+    later._collect()
+    assert later._waits() and store.list("cursor") == []
     clock.now += 2 * EVERY
-    assert not later._waits()
+    later._collect()
+    assert not later._waits() and store.list("cursor")
