@@ -11,7 +11,6 @@ from attrs import frozen
 from ..backends.base import Ledger, Registry
 from ..backends.clock import rfc3339
 from ..backends.errors import UnknownLimit
-from ..backends.fold import ENDINGS
 from ..backends.records import Json
 from .leases import KIND
 from .slots import Place, holders, limits, waiters
@@ -95,11 +94,6 @@ def run_states(store: Ledger, found: Iterable[Occupancy]) -> dict[str, str]:
         place.run_id for each in found for place in (*each.holders, *each.waiters) if place.run_id is not None
     }
     return {run_id: run.state for run_id in ids if (run := store.run(run_id)) is not None}
-
-
-def is_gone(place: Place | Tenant, states: Mapping[str, str]) -> bool:
-    """Whether it cannot be using its place any more: its process is gone, or its run has ended."""
-    return place.alive is False or states.get(place.run_id or "") in ENDINGS
 
 
 def _place(place: Place | Tenant, now: float, states: Mapping[str, str]) -> Json:

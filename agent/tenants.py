@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 from attrs import frozen
 
+from ..backends.fold import ENDINGS
 from ..backends.records import Json
 from . import identity
 from .leases import dead
+
+if TYPE_CHECKING:
+    from .slot_files import Place
 
 
 @frozen
@@ -42,3 +49,8 @@ def tenant_of(number: int, entry: Json) -> Tenant:
 def expires_in(tenant: Tenant, now: float) -> float | None:
     """Seconds until the lease runs out if it is not renewed, as far as clocks agree; negative where it has."""
     return None if tenant.renewed_at is None else tenant.renewed_at + tenant.lease - now
+
+
+def is_gone(place: Place | Tenant, states: Mapping[str, str]) -> bool:
+    """Whether it cannot be using its place any more: its process is gone, or its run has ended."""
+    return place.alive is False or states.get(place.run_id or "") in ENDINGS

@@ -9,8 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ...backends.records import Json, Run
-from ..occupancy import is_gone
-from ..tenants import Tenant, expires_in
+from ..tenants import Tenant, expires_in, is_gone
 from .grid import Grid
 from .text import NOTHING, error_line, line, moment, share, stamp, took, unix
 

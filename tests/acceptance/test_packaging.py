@@ -95,6 +95,7 @@ def test_the_command_works_from_the_wheel(site: Path, tmp_path: Path) -> None:
     assert (site / "bin" / "holter").exists()
 
 
+@pytest.mark.long
 def test_the_demo_works_from_the_wheel(site: Path, tmp_path: Path) -> None:
     said = run(
         sys.executable, "-m", "holter", "demo", cwd=tmp_path, PYTHONPATH=str(site), TMPDIR=str(tmp_path)

@@ -284,6 +284,7 @@ def left(shared: Any, until: Any) -> dict[str, Left]:
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", STUCK)
 def test_what_cannot_be_interrupted_from_inside_is_ended_from_outside(
     left: dict[str, Left], name: str

@@ -211,7 +211,7 @@ def test_after_a_doubtful_delivery_a_receiver_that_is_out_of_order_is_asked_and_
     server.become("hangs")
     settings = configured(server.url)
     scribe.ran("r1")
-    passes(store, clock, settings, 3 * HOUR, every=900)
+    passes(store, clock, settings, HOUR, every=600)
     assert server.keys == ["r1:failed"]
     server.become("works")
     passes(store, clock, settings, 600)
@@ -261,7 +261,7 @@ def test_a_webhooks_failure_is_ambiguous_if_all_was_said_and_nothing_answered(
     "fault",
     [
         "works",
-        "never confirms",
+        pytest.param("never confirms", marks=pytest.mark.long),
         pytest.param("500", marks=pytest.mark.long),
         pytest.param("resets", marks=pytest.mark.long),
         pytest.param("resets after reading", marks=pytest.mark.long),

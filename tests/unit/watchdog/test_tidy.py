@@ -67,7 +67,7 @@ def test_live_runs_and_last_failures_stay_whatever_they_take(name: str, tmp_path
 
 
 @pytest.mark.parametrize("name", SITES)
-@settings(max_examples=25, deadline=None, suppress_health_check=[*HealthCheck])
+@settings(max_examples=12, deadline=None, suppress_health_check=[*HealthCheck])
 @given(data=st.data())
 def test_whatever_is_forgotten_the_rest_is_whole(name: str, data: st.DataObject) -> None:
     """Live root runs stay, and each job's last failure; the oldest went first; what is left is as it was."""
