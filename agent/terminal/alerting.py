@@ -89,6 +89,7 @@ def snooze(words: tuple[str, ...], host: str | None) -> None:
     from ..identity import me
     from ..watchdog import outbox
     from .desk import opened
+    from .naming import warn_of_unknown
     from .tables import snooze_target
     from .text import stamp
 
@@ -99,6 +100,8 @@ def snooze(words: tuple[str, ...], host: str | None) -> None:
     about = {"job": jobs[0] if jobs else None, "host": host}
     with opened() as desk:
         until = desk.now + duration
+        if jobs and duration:
+            warn_of_unknown(desk, jobs[0])
         outbox.snooze(desk.backend, about["job"], until, by=me()["user"], host=host)
     if duration:
         click.echo(

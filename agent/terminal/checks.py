@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import screen
+from .naming import warn_of_unknown
 from .options import DURATION, as_json
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def pause(job: str, project: str | None, duration: float | None) -> None:
     from .text import stamp
 
     with _opened() as desk:
+        warn_of_unknown(desk, job)
         held = _held(desk, job, project)
         until = None if duration is None else desk.now + duration
         register(desk.backend, evolve(held, pauses=(*_over(held, desk.now), (desk.now, until))))
@@ -131,6 +133,7 @@ def rm(job: str, project: str | None) -> None:
     from ..jobs import register
 
     with _opened() as desk:
+        warn_of_unknown(desk, job)
         held = _held(desk, job, project)
         register(desk.backend, evolve(held, check={}, since=0.0, pauses=(), forgotten_at=desk.now))
         configured = job in desk.settings.checks

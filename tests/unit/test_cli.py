@@ -541,6 +541,16 @@ def test_snooze_says_when_it_ends_and_alerts_list_it(home: Path) -> None:
     assert "snoozed" not in verb("alerts", "list").stdout
 
 
+@pytest.mark.parametrize(
+    "words", [["alerts", "snooze", "etk", "2h"], ["checks", "pause", "etk"], ["checks", "rm", "etk"]]
+)
+def test_a_name_that_no_job_goes_by_is_taken_with_a_word_of_warning(home: Path, words: list[str]) -> None:
+    assert verb("checks", "add", "etl", "--max-duration", "2h").exit_code == 0
+    typed = verb(*words)
+    assert (typed.exit_code, typed.stderr) == (0, "holter: no job etk is known yet; did you mean etl?\n")
+    assert verb(*[word.replace("etk", "etl") for word in words]).stderr == ""
+
+
 def test_a_host_is_snoozed_as_a_whole_and_snoozes_are_listed(home: Path) -> None:
     said = verb("alerts", "snooze", "--host", "web-1", "2h").stdout
     assert said.startswith("No alert about all jobs on web-1 until ")
