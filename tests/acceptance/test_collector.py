@@ -104,6 +104,7 @@ def test_a_collector_that_is_killed_under_load_loses_and_doubles_nothing(
     figures(kills=kills, tasks=load.done(until))
 
 
+@pytest.mark.long
 def test_a_collector_of_two_processes_that_is_stopped_in_order_under_load_answers_with_what_is_stored(
     new_host: Any, until: Any, figures: Any, tmp_path: Path
 ) -> None:
@@ -123,7 +124,7 @@ def test_a_collector_of_two_processes_that_is_stopped_in_order_under_load_answer
     assert log.count("what was answered is stored") == 4
 
 
-@pytest.mark.parametrize("seconds", [5, pytest.param(60, marks=[pytest.mark.long, pytest.mark.timeout(600)])])
+@pytest.mark.parametrize("seconds", [3, pytest.param(60, marks=[pytest.mark.long, pytest.mark.timeout(600)])])
 def test_a_network_that_drops_delays_truncates_and_duplicates_costs_nothing(
     collector: Collector, new_host: Any, until: Any, figures: Any, tmp_path: Path, seconds: int
 ) -> None:

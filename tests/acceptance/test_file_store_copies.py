@@ -97,7 +97,7 @@ TOOLS = {
 
 
 @pytest.mark.parametrize(
-    "tool", [pytest.param(tool, marks=[pytest.mark.long] if " " in tool else []) for tool in TOOLS]
+    "tool", [pytest.param(tool, marks=[pytest.mark.long] if tool != "cp" else []) for tool in TOOLS]
 )
 def test_a_copy_taken_at_any_moment_is_a_store_that_is_whole(tool: str, tmp_path: Path) -> None:
     if tool == "rsync" and shutil.which("rsync") is None:

@@ -132,7 +132,7 @@ def by_sqlite() -> dict[str, Any]:
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.long) if name == "http+postgres" else name
+        pytest.param(name, marks=pytest.mark.long) if "postgres" in name else name
         for name, site in SITES.items()
         if site.shared
     ],

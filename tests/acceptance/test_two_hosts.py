@@ -261,7 +261,8 @@ def test_a_shared_limit_is_kept_over_many_deaths(
     judged(torture(two, tmp_path, until, kills=60, stops=6), figures)
 
 
-@pytest.mark.parametrize("cuts", [1, pytest.param(5, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("cuts", [1, 5])
 def test_who_is_cut_off_is_told_and_refused_and_lost_until_it_is_back(
     new_host: Callable[..., Any],
     tmp_path: Path,

@@ -47,6 +47,7 @@ def test_the_page_shows_the_example_as_it_is() -> None:
     assert shown == EXAMPLE.read_text()
 
 
+@pytest.mark.long
 def test_the_example_holds_the_contract_in_two_lines_of_tests(package: Path) -> None:
     done = in_a_package(package, "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "tests")
     assert done.returncode == 0, done.stdout
