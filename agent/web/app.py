@@ -20,6 +20,7 @@ from .admission import Admission
 from .bindings import Projects
 from .endpoints import ENDPOINTS, Endpoint
 from .options import Options
+from .pages.routes import PAGES
 from .parcels import Bounds
 from .refusals import Refusal, refusal_of
 from .state import State
@@ -44,7 +45,7 @@ def make_app(options: Options, clock: Clock = SYSTEM) -> Starlette:
             writer.close()
             stores.close()
 
-    routes = [Route(each.path, _answering(each), methods=[each.method]) for each in ENDPOINTS]
+    routes = [Route(each.path, _answering(each), methods=[each.method]) for each in (*ENDPOINTS, *PAGES)]
     return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _no_such_address})
 
 
