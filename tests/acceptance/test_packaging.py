@@ -27,7 +27,7 @@ SERVERS = {
 }  # that the contract suite runs beside stores that need them
 PARTS = {
     "": "**/*.py",
-    "web": "agent/web/*.py",
+    "web": "agent/web/**/*.py",
     "postgres": "backends/postgres*.py",
     "testing": "testing/*.py",
 }
@@ -82,6 +82,9 @@ def test_every_module_of_the_tree_is_in_the_wheel_and_no_test_or_benchmark(wheel
             for path in (ROOT / name).rglob("*.py")
         ),
     ]
+    shipped += (
+        path for part in ("static", "templates") for path in (ROOT / "agent/web/pages" / part).iterdir()
+    )
     wanted = {f"holter/{path.relative_to(ROOT)}" for path in shipped} | {"holter/py.typed"}
     with ZipFile(wheel) as archive:
         assert {name for name in archive.namelist() if ".dist-info/" not in name} == wanted
