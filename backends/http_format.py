@@ -79,6 +79,8 @@ def log_params(query: LogQuery) -> list[tuple[str, str]]:
     pairs = [("run_id", query.run_id), ("after", str(query.after))]
     pairs += [("tree", "false")] if not query.tree else []
     pairs += [("last", "true")] if query.last else []
+    pairs += [("before", str(query.before))] if query.before is not None else []
+    pairs += [("levels", level) for level in query.levels]
     pairs += [("text", query.text)] if query.text is not None else []
     return pairs + ([("limit", str(query.limit))] if query.limit is not None else [])
 
@@ -89,6 +91,8 @@ def log_query(params: Params) -> LogQuery:
         params.get("run_id") or "",
         tree=flag(params, "tree", True),
         after=count(params, "after", 0),
+        before=count(params, "before", 0) if "before" in params else None,
+        levels=tuple(params.getlist("levels")),
         limit=count(params, "limit", LINES_AT_MOST, LINES_AT_MOST),
         last=flag(params, "last", False),
         text=params.get("text"),

@@ -174,10 +174,14 @@ class MemoryBackend(_Registry):
         with self._space.lock:
             ids = self._family(query.run_id) if query.tree else {query.run_id}
             words = words_of(query.text or "")
+            before = float("inf") if query.before is None else query.before
             found = [
                 log
                 for log in self._space.logs
-                if log.run_id in ids and log.seq > query.after and has_words(words, log.text)
+                if log.run_id in ids
+                and query.after < log.seq < before
+                and (not query.levels or log.level in query.levels)
+                and has_words(words, log.text)
             ]
         if query.limit is None:
             return found

@@ -60,6 +60,12 @@ def logs(store: PostgresBackend, query: LogQuery) -> list[Log]:
             " JOIN tree ON runs.parent_id = tree.id WHERE runs.born = %s) SELECT id FROM tree)"
         )
         values += [query.run_id, born_of(root)]
+    if query.levels:
+        where += " AND level = ANY(%s)"
+        values.append(list(query.levels))
+    if query.before is not None:
+        where += " AND seq < %s"
+        values.append(query.before)
     words = words_of(query.text or "")
     order = "DESC" if query.last else "ASC"
     sql = (

@@ -290,14 +290,17 @@ class RunQuery:
 
 @frozen
 class LogQuery:
-    """Which lines: those of `run_id` (and, with `tree`, of its descendants) with seq > `after`.
+    """Which lines: those of `run_id` (and, with `tree`, of its descendants) with `after` < seq < `before`.
 
-    `text` searches words; `last` keeps the last `limit` lines instead of the first. Always in seq order.
+    `text` searches words, `levels` (as written, `ERROR`) keeps lines of these; `last` keeps the last `limit` lines
+    instead of the first. Always in seq order.
     """
 
     run_id: str
     tree: bool = True
     after: int = 0
+    before: int | None = None
+    levels: tuple[str, ...] = ()
     limit: int | None = None
     last: bool = False
     text: str | None = None

@@ -68,7 +68,8 @@ def _run(doc: str, record: str | None, headers: dict[str, Any]) -> Run:
 
 def logs(store: SqliteBackend, query: LogQuery) -> list[Log]:
     root = query.run_id.partition(".")[0]
-    where, values = ["logs.root_id=?", "logs.seq > ?"], [root, query.after]
+    where = ["logs.root_id=?", "logs.seq > ?"]
+    values: list[Any] = [root, query.after]
     if not query.tree:
         where.append("logs.run_id=?")
         values.append(query.run_id)
@@ -78,6 +79,12 @@ def logs(store: SqliteBackend, query: LogQuery) -> list[Log]:
             " SELECT runs.id FROM runs JOIN tree ON runs.parent_id = tree.id) SELECT id FROM tree)"
         )
         values.append(query.run_id)
+    if query.before is not None:
+        where.append("logs.seq < ?")
+        values.append(query.before)
+    if query.levels:
+        where.append(f"logs.level IN ({', '.join('?' * len(query.levels))})")
+        values += query.levels
     words = words_of(query.text or "")
     if words:
         store._db.create_function("has_words", 1, partial(has_words, words), deterministic=True)

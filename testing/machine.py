@@ -178,6 +178,8 @@ class Stores(RuleBasedStateMachine):
         after=st.sampled_from([0, 0, 1, 2, 3, 20]),
         limit=st.sampled_from([None, 1, 3]),
         last=st.booleans(),
+        before=st.sampled_from([None, None, 0, 2, 3, 20]),
+        levels=st.sampled_from([(), (), ("INFO",), ("ERROR", "WARNING")]),
         text=st.sampled_from([None, None, None, "two", "eins"]),
     )
     def ask_for_lines(self, data: st.DataObject, **query: Any) -> None:

@@ -213,6 +213,28 @@ def test_lines_can_be_followed_and_cut(store: Backend) -> None:
     assert lines(store, "r1", after=found[9].seq) == ["line 10"]
 
 
+def test_a_window_of_lines_ends_before_a_line(store: Backend) -> None:
+    tape = Tape().start("r1")
+    for number in range(10):
+        tape.log("r1", f"line {number}")
+    tape.send(store)
+    found = store.logs(LogQuery("r1"))
+    assert lines(store, "r1", before=found[2].seq) == ["line 0", "line 1"]
+    assert lines(store, "r1", before=found[5].seq, limit=2, last=True) == ["line 3", "line 4"]
+    assert lines(store, "r1", before=found[5].seq, after=found[2].seq) == ["line 3", "line 4"]
+    assert lines(store, "r1", before=found[0].seq) == lines(store, "r1", before=0) == []
+
+
+def test_lines_of_some_levels_only(store: Backend) -> None:
+    tape = Tape().start("r1").log("r1", "all is well")
+    for level in ("ERROR", "WARNING", "error"):
+        tape.say("log", run="r1", level=level, stream="log", text=f"{level} here")
+    tape.send(store)
+    assert lines(store, "r1", levels=("ERROR",)) == ["ERROR here"]
+    assert lines(store, "r1", levels=("WARNING", "ERROR"), limit=1, last=True) == ["WARNING here"]
+    assert lines(store, "r1", levels=("DEBUG",)) == []
+
+
 def test_lines_of_a_run_may_include_those_of_its_descendants_only(store: Backend) -> None:
     tape = Tape().start("r1").start("r1.a").start("r1.b", parent="r1.a").start("r1.c").start("r2")
     for run in ("r1", "r1.a", "r1.b", "r1.c", "r2"):

@@ -57,9 +57,10 @@ _RUNS = (
 _RUN = _needed(TEXT, "run_id")
 _LOGS = (
     *_RUN,
-    *_some(COUNT, "after", "limit"),
+    *_some(COUNT, "after", "before", "limit"),
     *_some(FLAG, "tree", "last"),
     *_some(TEXT, "text"),
+    *_some(TEXTS, "levels"),
 )
 _DOCUMENT = _needed(TEXT, "kind", "key")
 _VERSIONED = (*_DOCUMENT, *_needed(COUNT, "expect_version"))
