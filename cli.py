@@ -15,6 +15,7 @@ from .agent.terminal.cancelling import cancel
 from .agent.terminal.checks import checks
 from .agent.terminal.copying import copy
 from .agent.terminal.explaining import explain
+from .agent.terminal.opening import ui
 from .agent.terminal.options import DURATION, RUN_HELP, AnyCase, as_json, run_argument
 from .agent.terminal.rerunning import rerun
 from .agent.terminal.serving import serve, token
@@ -252,6 +253,7 @@ for _verb in (
     cancel,
     mark,
     prune,
+    ui,
     serve,
     token,
     copy,

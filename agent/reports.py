@@ -145,11 +145,12 @@ def _last(last: Json) -> Json:
 
 @frozen
 class JobStatus:
-    """A job, what was recorded of it, and what is to be said about it."""
+    """A job, what was recorded of it, and what is to be said about it. `zone` is its schedule's (None: the host's)."""
 
     record: JobRecord
     schedule: str | None
     verdict: Verdict
+    zone: str | None = None
 
     @property
     def well(self) -> bool:
@@ -223,7 +224,16 @@ def _status(
     since = 0.0 if last else jobs.declared_since(settings, name, mine, now)
     record = jobs.record_of(backend, project, name, expected, mine, head.since if head else since, **of)
     text = expected.schedule.text if expected.schedule else None
-    return JobStatus(record, text, judge(record, expected, now))
+    zone = expected.schedule.timezone if expected.schedule else None
+    return JobStatus(record, text, judge(record, expected, now), zone)
+
+
+def status_of(backend: Backend, settings: Settings, project: str, name: str, now: float) -> JobStatus | None:
+    """As `status`, of one job; None where it neither ran nor is expected to."""
+    newest, said = backend.runs(jobs.newest_of(project, name)), jobs.registered(backend)
+    if not newest and name not in settings.checks and jobs.key_of(project, name) not in said:
+        return None
+    return _status(backend, settings, said, (project, name, newest[0].kind if newest else ""), now)
 
 
 # --- what prune would forget --------------------------------------------------------------------------------

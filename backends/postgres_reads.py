@@ -50,7 +50,8 @@ def events(store: PostgresBackend, run_id: str) -> list[Json]:
 
 def logs(store: PostgresBackend, query: LogQuery) -> list[Log]:
     root = root_of(query.run_id)
-    where, values = "root_id = %s AND born = %s", [root, born_of(root)]
+    where = "root_id = %s AND born = %s"
+    values: list[Any] = [root, born_of(root)]
     if not query.tree:
         where += " AND run_id = %s"
         values.append(query.run_id)

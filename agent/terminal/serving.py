@@ -63,21 +63,29 @@ def token() -> None:
 @token.command()
 @click.option("--ingest", is_flag=True, help="May append records, and hold leases.")
 @click.option("--read", is_flag=True, help="May read.")
-@click.option("--watch", is_flag=True, help="May both, and what a watchdog elsewhere does.")
+@click.option("--operate", is_flag=True, help="May read, and press the dashboard's buttons: snooze, cancel.")
+@click.option("--watch", is_flag=True, help="May all that, and what a watchdog elsewhere does.")
 @click.option("--project", metavar="P", help="Only in this project.")
 @_BACKEND
 @as_json
 def new(
-    ingest: bool, read: bool, watch: bool, project: str | None, backend: str | None, as_json: bool
+    ingest: bool,
+    read: bool,
+    operate: bool,
+    watch: bool,
+    project: str | None,
+    backend: str | None,
+    as_json: bool,
 ) -> None:
     """Make a token and print it, this once."""
     from ...backends.clock import SYSTEM
     from ..identity import me
     from ..web.tokens import mint
 
-    scopes = tuple(name for name, on in (("ingest", ingest), ("read", read), ("watch", watch)) if on)
+    asked = {"ingest": ingest, "read": read, "operate": operate, "watch": watch}
+    scopes = tuple(name for name, on in asked.items() if on)
     if not scopes:
-        raise click.UsageError("say what it may: --ingest, --read or --watch")
+        raise click.UsageError("say what it may: --ingest, --read, --operate or --watch")
     if watch and project is not None:
         raise click.UsageError("a watchdog's token is bound to no project: leave out --project")
     with _opened(backend) as store:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
 from ...backends.clock import SYSTEM
 from ...backends.http_place import loopback
+from . import sessions
 from .refusals import Refusal
 from .stores import Stores
-from .tokens import OPEN, Token, everyone, known
+from .tokens import OPEN, READ, Token, everyone, known
 
 FRESH_SECONDS = 0.25  # a token that was revoked is refused after so long at the latest
 _HINT = "set HOLTER_TOKEN to what `holter token new` printed on the collector's host"
@@ -20,8 +22,8 @@ _HINT = "set HOLTER_TOKEN to what `holter token new` printed on the collector's 
 class Access:
     """The tokens as the store has them, read again when they are older than FRESH_SECONDS."""
 
-    def __init__(self, stores: Stores, trusting: bool) -> None:
-        self._stores, self._trusting = stores, trusting
+    def __init__(self, stores: Stores, trusting: bool, key: str | None = None) -> None:
+        self._stores, self._trusting, self._key = stores, trusting, key
         self._tokens: dict[str, Token] = {}
         self._read_at: float | None = None
         self._reading = asyncio.Lock()
@@ -39,13 +41,40 @@ class Access:
             raise Refusal(401, "the token is not known here", _HINT)
         if found.revoked_at is not None:
             raise Refusal(401, f"the token {found.id} was revoked", _HINT)
-        if not found.may(scope):
-            raise Refusal(
-                403,
-                f"the token {found.id} may {' and '.join(found.scopes)}, and this takes {scope}",
-                f"make one with `holter token new --{scope}`",
-            )
-        return found
+        return _allowed(found, scope)
+
+    async def viewer(self, request: Request, scope: str) -> Token:
+        """As `token`, for a page: a browser's session does as well. Raises Refusal (401, 403), and StorageError."""
+        if "authorization" in request.headers and self._key is None:
+            return await self.token(request, scope)
+        cookie = sessions.cookie_of(request)
+        if self._key is not None:
+            if hmac.compare_digest(cookie.encode(), self._key.encode()):
+                return OPEN
+            raise Refusal(401, "this page is somebody's own", "open the address that `holter ui` printed")
+        await self._refresh()
+        if not self._tokens and self._trusting:
+            return _neighbour(request)
+        found = await self._of_session(cookie) if cookie else None
+        if found is None or found.revoked_at is not None:
+            raise Refusal(401, "sign in with a token", "`holter token new --read` makes one")
+        return _allowed(found, scope)
+
+    async def sign_in(self, text: str) -> str:
+        """The cookie of a new session for whoever has this token. Raises Refusal (401), and StorageError."""
+        if self._key is not None:
+            if hmac.compare_digest(text.encode(), self._key.encode()):
+                return self._key
+            raise Refusal(401, "the key is of another `holter ui`", "open the address that it printed last")
+        await self._refresh()
+        found = known(self._tokens, text.strip())
+        if found is None or not found.may(READ):
+            raise Refusal(401, "no token that may read here", "`holter token new --read` makes one")
+        return await self._stores.ask(lambda store: sessions.open_for(store, found.id, SYSTEM.wall()))
+
+    async def _of_session(self, cookie: str) -> Token | None:
+        name = await self._stores.ask(lambda store: sessions.token_of(store, cookie, SYSTEM.wall()))
+        return self._tokens.get(name) if name is not None else None
 
     async def _refresh(self) -> None:
         if self._fresh():
@@ -58,6 +87,16 @@ class Access:
 
     def _fresh(self) -> bool:
         return self._read_at is not None and SYSTEM.monotonic() - self._read_at < FRESH_SECONDS
+
+
+def _allowed(token: Token, scope: str) -> Token:
+    if not token.may(scope):
+        raise Refusal(
+            403,
+            f"the token {token.id} may {' and '.join(token.scopes)}, and this takes {scope}",
+            f"make one with `holter token new --{scope}`",
+        )
+    return token
 
 
 def _neighbour(request: Request) -> Token:

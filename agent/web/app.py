@@ -15,11 +15,13 @@ from starlette.routing import Route
 
 from ...backends.clock import SYSTEM, Clock
 from ...backends.errors import HolterError
+from ..settings import load
 from .access import Access
 from .admission import Admission
 from .bindings import Projects
-from .endpoints import ENDPOINTS, Endpoint
+from .endpoints import ENDPOINTS, Handler, Scope
 from .options import Options
+from .pages.refused import refused
 from .pages.routes import PAGES
 from .parcels import Bounds
 from .refusals import Refusal, refusal_of
@@ -37,25 +39,48 @@ def make_app(options: Options, clock: Clock = SYSTEM) -> Starlette:
         stores, projects = Stores(options, clock), Projects()
         bounds = Bounds(options.body_limit, options.line_limit)
         writer = Writer(stores.open, bounds, projects)
-        access = Access(stores, options.trusting)
-        app.state.holter = State(options, stores, writer, access, Admission(options), projects)
+        access = Access(stores, options.trusting, options.key)
+        settings = load(options.home, backend=options.backend)
+        app.state.holter = State(options, stores, writer, access, Admission(options), projects, settings)
         try:
             yield
         finally:
             writer.close()
             stores.close()
 
-    routes = [Route(each.path, _answering(each), methods=[each.method]) for each in (*ENDPOINTS, *PAGES)]
+    pages = [Route(each.path, _showing(each.handler, each.scope), methods=[each.method]) for each in PAGES]
+    api = [
+        Route(each.path, _answering(each.handler, each.scope), methods=[each.method]) for each in ENDPOINTS
+    ]
+    routes = pages if options.key else [*api, *pages]
     return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _no_such_address})
 
 
-def _answering(endpoint: Endpoint) -> Any:
+def _showing(handler: Handler, scope: str | None) -> Any:
+    async def shown(request: Request) -> Response:
+        state: State = request.app.state.holter
+        try:
+            token = OPEN if scope is None else await state.access.viewer(request, scope)
+            return await handler(request, token, state)
+        except ClientDisconnect:
+            return Response(status_code=400)  # there is nobody left to read it
+        except ValueError as error:
+            return refused(request, Refusal(400, str(error), "go back, and mend the address"))
+        except Exception as error:  # noqa: BLE001 - logged here, whole; the reader gets a sentence
+            if not isinstance(error, Refusal | HolterError):
+                logger.opt(exception=error).error("{} {}", request.method, request.url.path)
+            return refused(request, refusal_of(error))
+
+    return shown
+
+
+def _answering(handler: Handler, needed: Scope) -> Any:
     async def answered(request: Request) -> Response:
         state: State = request.app.state.holter
         try:
-            scope = endpoint.scope(request) if callable(endpoint.scope) else endpoint.scope
+            scope = needed(request) if callable(needed) else needed
             token = OPEN if scope is None else await state.access.token(request, scope)
-            return await endpoint.handler(request, token, state)
+            return await handler(request, token, state)
         except ClientDisconnect:
             return Response(status_code=400)  # there is nobody left to read it
         except (Refusal, HolterError) as error:
@@ -73,6 +98,8 @@ async def _no_such_address(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     hint = "the addresses are at /v1/openapi.json; is the client of another version?"
     what = "is no address of a collector" if error.status_code == 404 else f"does not take {request.method}"
-    refused = Refusal(error.status_code, f"{request.url.path[:200]} {what}", hint).response()
-    refused.headers.update(error.headers or {})
-    return refused
+    refusal = Refusal(error.status_code, f"{request.url.path[:200]} {what}", hint)
+    asked = request.headers.get("accept", "")
+    answer = refused(request, refusal) if "text/html" in asked else refusal.response()
+    answer.headers.update(error.headers or {})
+    return answer

@@ -10,6 +10,7 @@ from typing import Any
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
+STREAM = "/live"
 LOOK_SECONDS = 30.0  # a connection is closed at the second look at which nothing has moved
 
 
@@ -24,6 +25,12 @@ class Connection(AutoHTTPProtocol):  # type: ignore[misc,valid-type]
     def connection_lost(self, exc: Exception | None) -> None:
         self._watch.cancel()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """At the server's end a stream of news has none of its own; all else is answered to its end."""
+        super().shutdown()
+        if self.cycle is not None and self.cycle.scope["path"] == STREAM:
+            self.transport.close()
 
     def _look(self) -> None:
         cycle, unread = self.cycle, self.transport.get_write_buffer_size()

@@ -11,7 +11,7 @@ from ...backends.base import Backend
 from ...backends.http_format import count, documents, plain
 from ...backends.records import Json
 from .. import leases
-from . import bodies
+from . import bodies, sessions
 from .inflate import inflated
 from .reads import told
 from .refusals import Refusal
@@ -100,8 +100,8 @@ def _kind(request: Request, token: Token) -> str:
     kind = request.query_params.get("kind")
     if kind is None:
         raise Refusal(400, "kind is missing", "say with ?kind= which documents")
-    if kind == KIND:
-        raise Refusal(403, "tokens are not told", "`holter token ls` lists them on the collector's host")
+    if kind in (KIND, sessions.KIND):
+        raise Refusal(403, f"{kind}s are not told", "`holter token ls` lists them on the collector's host")
     if token.project is not None and kind != PULSE and not kind.startswith("lease"):
         raise Refusal(403, "documents belong to no project, and the token does", "use one that is not bound")
     return kind

@@ -15,7 +15,8 @@ class Options:
     `body_limit` bounds what one request may hold, in bytes: once as it is sent, and once inflated. `line_limit` bounds
     one line, `waiting_limit` the bytes of all bodies that arrive or wait for the store, `rate_limit` the bytes per
     second that one client address may send (twice that at once). `slow_seconds` is how long a client may take to send
-    a request, `stop_seconds` how long requests under way may take when the collector ends.
+    a request, `stop_seconds` how long requests under way may take when the collector ends. With a `key` it is the
+    dashboard of one person only (`holter ui`): who knows the key sees everything, nobody else anything.
     """
 
     backend: str
@@ -27,3 +28,4 @@ class Options:
     rate_limit: int = 16 * MIB
     slow_seconds: float = 30.0
     stop_seconds: float = 10.0
+    key: str | None = None

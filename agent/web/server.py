@@ -44,18 +44,20 @@ def serve(
             f"without a token the collector serves this host only, not {host}",
             hint="make one with `holter token new --ingest`, or leave out --host",
         )
-    bound = _bound(host, port)
+    bound = bound_to(host, port)
     _more_files()
     trusting = loopback(host)
-    config = _config(evolve(options, trusting=trusting), certfile, keyfile)
+    config = config_of(evolve(options, trusting=trusting), certfile, keyfile)
     scheme = "https" if certfile else "http"
     where = f"[{host}]" if ":" in host else host
     asked = "tokens are asked for" if tokens else "no token is asked for on this host until one is made"
-    _log()
+    log()
     logger.info(
         "collecting at {}://{}:{} into {}; {}",
         *(scheme, where, bound.getsockname()[1], redacted(options.backend), asked),
     )
+    if tokens or trusting:
+        logger.info("the dashboard is there too, in a browser")
     try:
         return _run(config, bound, workers)
     finally:
@@ -65,11 +67,12 @@ def serve(
 
 def _run(config: uvicorn.Config, bound: socket.socket, workers: int) -> int:
     if workers == 1:
-        return _work(config, bound)
-    return run_workers(workers, lambda: _work(config, bound))
+        return work(config, bound)
+    return run_workers(workers, lambda: work(config, bound))
 
 
-def _work(config: uvicorn.Config, bound: socket.socket) -> int:
+def work(config: uvicorn.Config, bound: socket.socket) -> int:
+    """One process serves until it is told to end."""
     server = uvicorn.Server(config)
 
     def ended(number: int, frame: object) -> None:
@@ -86,7 +89,7 @@ def _work(config: uvicorn.Config, bound: socket.socket) -> int:
     return 0 if server.started else 1
 
 
-def _config(options: Options, certfile: str | None, keyfile: str | None) -> uvicorn.Config:
+def config_of(options: Options, certfile: str | None = None, keyfile: str | None = None) -> uvicorn.Config:
     return uvicorn.Config(
         partial(make_app, options),
         factory=True,
@@ -122,7 +125,7 @@ def _tokens(options: Options) -> int:
         store.close()
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def bound_to(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     found = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -161,7 +164,7 @@ def _more_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
-def _log() -> None:
+def log() -> None:
     logger.remove()
     logger.add(
         sys.stderr,

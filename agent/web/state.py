@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from attrs import define, field
 
+from ..setting_types import Settings
 from .access import Access
 from .admission import Admission
 from .bindings import Projects
@@ -14,7 +15,7 @@ from .writer import Writer
 
 @define
 class State:
-    """`clocks`: addresses of clients whose clock was spoken of."""
+    """`clocks`: addresses of clients whose clock was spoken of. `streams`: how many pages are told of news."""
 
     options: Options
     stores: Stores
@@ -22,4 +23,6 @@ class State:
     access: Access
     admission: Admission
     projects: Projects
+    settings: Settings
     clocks: set[str] = field(factory=set)
+    streams: int = 0

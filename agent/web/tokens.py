@@ -1,4 +1,5 @@
-"""Tokens of a collector: who may append, who may read. Documents of kind `token` in the store's own Registry.
+"""Tokens of a collector: who may append, who may read, who may press the dashboard's buttons. Documents of kind `token`
+in the store's own Registry.
 
 A token is `holter_<id>_<secret>`; stored is its SHA-256 only. A revoked one stays as a document without rights, so that
 a collector whose last token was revoked does not become one that asks for none. No token reaches these documents over
@@ -19,8 +20,8 @@ from ...backends.errors import HolterError
 from ...backends.records import Json
 
 KIND = "token"
-INGEST, READ, WATCH = "ingest", "read", "watch"
-SCOPES = (INGEST, READ, WATCH)
+INGEST, READ, WATCH, OPERATE = "ingest", "read", "watch", "operate"
+SCOPES = (INGEST, READ, WATCH, OPERATE)
 ANY = ""  # whatever a token is for
 
 
@@ -41,8 +42,9 @@ class Token:
     revoked_at: float | None = None
 
     def may(self, scope: str) -> bool:
-        """`watch` may all that `ingest` and `read` may."""
-        return self.revoked_at is None and (scope in (*self.scopes, ANY) or WATCH in self.scopes)
+        """`operate` may what `read` may; `watch` may all that the others may."""
+        implied = (READ,) if OPERATE in self.scopes else ()
+        return self.revoked_at is None and (scope in (*self.scopes, *implied, ANY) or WATCH in self.scopes)
 
 
 OPEN = Token("", "", (WATCH,))  # what everybody holds where no token is asked for

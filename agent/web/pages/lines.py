@@ -1,0 +1,111 @@
+"""Windows of a run's lines: a page holds a few hundred of them, however many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from attrs import frozen
+from markupsafe import Markup, escape
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ....backends.base import Backend
+from ....backends.records import Json, Log, LogQuery, Run
+from ...terminal.text import clean
+from ..state import State
+from ..tokens import Token
+from .marks import utc
+from .render import fragment
+
+WINDOW = 200  # lines
+FOLLOWED = 500  # new lines at a time
+SHOWN = 8000  # characters of a line
+LEVELS: Mapping[str, tuple[str, ...]] = {
+    "warning": ("WARNING", "ERROR", "CRITICAL", "FATAL"),
+    "error": ("ERROR", "CRITICAL", "FATAL"),
+}
+
+
+@frozen
+class Window:
+    """Lines of a run, oldest first. `earlier` and `later`: the seq before which, or after which, there are more; None
+    where there are none. `error` is the seq of the newest line of an error. `text` and `level` are what was asked."""
+
+    logs: tuple[Log, ...]
+    earlier: int | None
+    later: int | None
+    error: int | None
+    text: str
+    level: str
+
+    @property
+    def rows(self) -> Markup:
+        return rows_of(self.logs)
+
+
+def number_of(text: str | None) -> int | None:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 16 else None
+
+
+def window_of(store: Backend, run: Run, params: QueryParams) -> Window:
+    """The window that the address asks for: `at`, `before` or `after` a seq, else the last lines; with `q` (words) and
+    `level` (`warning`: these and worse)."""
+    text, level = params.get("q", "").strip()[:200], params.get("level", "")
+    of: Json = {"text": text or None, "levels": LEVELS.get(level, ())}
+    at, before, after = (number_of(params.get(name)) for name in ("at", "before", "after"))
+    if at is not None:
+        found = store.logs(LogQuery(run.id, before=at, limit=WINDOW // 2, last=True))
+        found += store.logs(LogQuery(run.id, after=at - 1, limit=WINDOW // 2))
+    elif after is not None:
+        found = store.logs(LogQuery(run.id, after=after, limit=WINDOW, **of))
+    else:
+        found = store.logs(LogQuery(run.id, before=before, limit=WINDOW, last=True, **of))
+    error = store.logs(LogQuery(run.id, levels=LEVELS["error"], limit=1, last=True))
+    first, last = (found[0].seq, found[-1].seq) if found else (0, 0)
+    more = bool(found) and bool(store.logs(LogQuery(run.id, before=first, limit=1, last=True, **of)))
+    newer = bool(found) and bool(store.logs(LogQuery(run.id, after=last, limit=1, **of)))
+    return Window(
+        tuple(found),
+        first if more else None,
+        last if newer else None,
+        error[-1].seq if error else None,
+        text,
+        level,
+    )
+
+
+def rows_of(logs: Sequence[Log]) -> Markup:
+    return Markup("").join(_row(log) for log in logs)
+
+
+def _row(log: Log) -> Markup:
+    text, level = clean(log.text), log.level.lower()
+    more = f" … {len(text) - SHOWN:,} characters more" if len(text) > SHOWN else ""
+    kind = "bad" if log.level in LEVELS["error"] else "warn" if log.level == "WARNING" else "plain"
+    moment = utc(log.at)
+    return Markup(  # noqa: S704 - what comes from the record is escaped
+        f'<li id="L{log.seq}" data-seq="{log.seq}" class="{kind}"><a href="?at={log.seq}#L{log.seq}" '
+        f'aria-label="this line"><time data-clock datetime="{moment.replace(" ", "T")}Z" title="{moment} UTC">'
+        f'{moment[11:]}</time></a><span class="level">{escape(level)}</span>'
+        f"<span>{escape(text[:SHOWN])}{more}</span></li>\n"
+    )
+
+
+async def new_lines(request: Request, token: Token, state: State) -> Response:
+    """`?after=SEQ`: the lines since then, as rows, for who follows them."""
+    from .run import found_run
+
+    params = request.query_params
+    after = number_of(params.get("after")) or 0
+    of: Json = {
+        "text": params.get("q", "").strip()[:200] or None,
+        "levels": LEVELS.get(params.get("level", ""), ()),
+    }
+
+    def made(store: Backend) -> Response:
+        run = found_run(store, request.path_params["run_id"], token)
+        rows = rows_of(store.logs(LogQuery(run.id, after=after, limit=FOLLOWED, **of)))
+        return fragment(request, "lines.html", rows=rows)
+
+    return await state.stores.ask(made)
