@@ -43,11 +43,11 @@ class PastClock(Clock):
         return self.at
 
 
-def script(number: int, at: float, chance: random.Random) -> tuple[str, bytes]:
+def script(number: int, at: float, chance: random.Random, jobs: int = JOBS) -> tuple[str, bytes]:
     """The journal of one run of one script that began at `at`: its id and its bytes."""
     root = base32(int(at * 1000) << 35 | chance.getrandbits(35), 16)
     journal = base32(int(at * 1000) << 35 | chance.getrandbits(35), 16)
-    job, host = f"job-{number % JOBS:02}", f"web-{number % 7}"
+    job, host = f"job-{number % jobs:02}", f"web-{number % 7}"
     failed = chance.random() < 0.01
     lines = [
         {
@@ -60,9 +60,9 @@ def script(number: int, at: float, chance: random.Random) -> tuple[str, bytes]:
         }
         | {"project": "shop", "argv": ["python", f"/srv/{job}.py"], "cwd": "/srv", "boot": "b1"}
     ]
-    lines += _run(root, job, "flow", at, 2.0 + number % JOBS + chance.random() * 60, failed)
+    lines += _run(root, job, "flow", at, 2.0 + number % jobs % JOBS + chance.random() * 60, failed)
     for task in range(TASKS):
-        name = f"task-{number % JOBS:02}-{task}"
+        name = f"task-{number % jobs:02}-{task}"
         lines += _run(
             f"{root}.{task:04}", name, "task", at + 1 + task, chance.random() * 9, failed and task == 3
         )
@@ -106,7 +106,7 @@ def _run(run: str, name: str, kind: str, at: float, seconds: float, failed: bool
     yield {"event": "end", "run": run, "at": at + seconds, "seconds": seconds, "usage": usage, **end}
 
 
-def make(store: Backend, clock: PastClock, runs: int, days: float, now: float) -> float:
+def make(store: Backend, clock: PastClock, runs: int, days: float, now: float, jobs: int = JOBS) -> float:
     """Append `runs` runs that end at `now`; seconds that the store took."""
     chance = random.Random(1)
     scripts = runs // (TASKS + 1)
@@ -114,7 +114,7 @@ def make(store: Backend, clock: PastClock, runs: int, days: float, now: float) -
     for number in range(scripts):
         at = now - 3600 - days * DAY * (1 - number / scripts)
         clock.at = at + 70
-        journal, data = script(number, round(at, 3), chance)
+        journal, data = script(number, round(at, 3), chance, jobs)
         began = time.perf_counter()
         store.append(journal, 0, data)
         taken += time.perf_counter() - began

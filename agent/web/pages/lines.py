@@ -41,7 +41,7 @@ class Window:
 
     @property
     def rows(self) -> Markup:
-        return rows_of(self.logs)
+        return rows_of(self.logs, found=bool(self.text or self.level))
 
 
 def number_of(text: str | None) -> int | None:
@@ -75,19 +75,20 @@ def window_of(store: Backend, run: Run, params: QueryParams) -> Window:
     )
 
 
-def rows_of(logs: Sequence[Log]) -> Markup:
-    return Markup("").join(_row(log) for log in logs)
+def rows_of(logs: Sequence[Log], *, found: bool) -> Markup:
+    """`found`: they were searched for, and each leads to its surroundings."""
+    return Markup("").join(_row(log, found) for log in logs)
 
 
-def _row(log: Log) -> Markup:
+def _row(log: Log, found: bool) -> Markup:
     text, level = clean(log.text), log.level.lower()
     more = f" … {len(text) - SHOWN:,} characters more" if len(text) > SHOWN else ""
     kind = "bad" if log.level in LEVELS["error"] else "warn" if log.level == "WARNING" else "plain"
-    moment = utc(log.at)
+    at = utc(log.at)
+    moment = f'<time data-clock datetime="{at.replace(" ", "T")}Z" title="{at} UTC">{at[11:]}</time>'
+    moment = f'<a href="?at={log.seq}#L{log.seq}">{moment}</a>' if found else moment
     return Markup(  # noqa: S704 - what comes from the record is escaped
-        f'<li id="L{log.seq}" data-seq="{log.seq}" class="{kind}"><a href="?at={log.seq}#L{log.seq}" '
-        f'aria-label="this line"><time data-clock datetime="{moment.replace(" ", "T")}Z" title="{moment} UTC">'
-        f'{moment[11:]}</time></a><span class="level">{escape(level)}</span>'
+        f'<li id="L{log.seq}" data-seq="{log.seq}" class="{kind}">{moment}<span class="level">{escape(level)}</span>'
         f"<span>{escape(text[:SHOWN])}{more}</span></li>\n"
     )
 
@@ -105,7 +106,8 @@ async def new_lines(request: Request, token: Token, state: State) -> Response:
 
     def made(store: Backend) -> Response:
         run = found_run(store, request.path_params["run_id"], token)
-        rows = rows_of(store.logs(LogQuery(run.id, after=after, limit=FOLLOWED, **of)))
+        found = store.logs(LogQuery(run.id, after=after, limit=FOLLOWED, **of))
+        rows = rows_of(found, found=bool(of["text"] or of["levels"]))
         return fragment(request, "lines.html", rows=rows)
 
     return await state.stores.ask(made)
