@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import re
 from collections.abc import Iterator, Sequence
+from stat import S_ISREG
 from typing import Any
 
 from attrs import frozen
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
 from ....backends.base import Backend
 from ....backends.clock import SYSTEM
 from ....backends.records import JobSummary, Json, Run, RunQuery
 from ....backends.verdicts import FAILURES
+from ... import images
 from ...watchdog.cancelling import asked
 from ..refusals import Refusal
 from ..state import State
@@ -78,8 +82,9 @@ def steps_of(store: Backend, run: Run, number: int, now: float) -> Steps:
     total = sum(each.runs for each in groups)
     pages = max(1, -(-total // STEPS))
     number = min(number or pages, pages)
-    found = store.runs(RunQuery(**of, limit=STEPS, offset=max(0, total - number * STEPS)))[::-1]
-    found = [each for each in found if each.id != run.id][: total - (number - 1) * STEPS]
+    count = min(STEPS, total - (number - 1) * STEPS)
+    # Newest first, so that the run itself, which is its family's oldest, comes after the last page.
+    found = store.runs(RunQuery(**of, limit=count, offset=max(0, total - number * STEPS)))[::-1]
     since = found[0].created_at if found and number > 1 else run.created_at
     ends = [each.ended_at or now for each in found] or [run.ended_at or now]
     until = max([*ends, since + 0.001, run.ended_at or now if pages == 1 else 0.0])
@@ -184,21 +189,19 @@ def _table(rows: Sequence[Any]) -> tuple[list[str], list[list[Any]]]:
 async def picture(request: Request, token: Token, state: State) -> Response:
     """A picture that a run of this host kept. As an address of its own it is inert: it can run nothing."""
     name = f"artifacts/{request.path_params['name']}"
-    path = f"{state.options.home}/{name}"
-    if not _PICTURE.fullmatch(name):
-        raise Refusal(404, "there is no such picture", "pictures stay on the host that made them")
+    found = _PICTURE.fullmatch(name)
+    data = await asyncio.to_thread(_read, f"{state.options.home}/{name}") if found else None
+    if found is None or data is None:
+        raise Refusal(404, "there is no such picture here", "pictures stay on the host that made them")
     sealed = {**HEADERS, "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox"}
+    media = {"svg": "image/svg+xml", "jpg": "image/jpeg"}.get(found[1], f"image/{found[1]}")
+    return Response(data, 200, {**sealed, "Cache-Control": "private, max-age=3600"}, media)
+
+
+def _read(path: str) -> bytes | None:
+    """A regular file's bytes; None where it is none: a link that somebody put there leads nowhere."""
     try:
-        return FileResponse(
-            path, headers={**sealed, "Cache-Control": "private, max-age=3600"}, stat_result=_stat(path)
-        )
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+            return file.read(images.SIZE_LIMIT) if S_ISREG(os.fstat(file.fileno()).st_mode) else None
     except OSError:
-        raise Refusal(
-            404, "there is no such picture here", "pictures stay on the host that made them"
-        ) from None
-
-
-def _stat(path: str) -> Any:
-    import os
-
-    return os.stat(path, follow_symlinks=False)
+        return None

@@ -306,6 +306,7 @@ def test_each_scope_may_what_it_is_for_and_no_more(site: Site) -> None:
     assert allowed == {
         "ingest": {"append", "lease"},
         "read": {"read", "list"},
+        "operate": {"read", "list"},
         "watch": {"append", "read", "list", "put", "lease", "prune"},
     }
     assert site.ask("GET", "/v1/runs").status == 401

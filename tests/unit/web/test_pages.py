@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import html
 import re
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import quote, urlencode
 
 import pytest
 
+from holter.agent.watchdog import outbox
+from holter.agent.watchdog.incidents import Board, Incident
 from holter.agent.web import tokens
 from holter.backends.base import Backend
 from holter.backends.urls import open_backend
 from holter.testing.collector import collector
+from holter.testing.places import NOON
 from holter.testing.tapes import Tape
 
 Answer = tuple[int, dict[str, str], str]
@@ -22,29 +27,46 @@ Answer = tuple[int, dict[str, str], str]
 
 class Site:
     def __init__(self, store: Backend, url: str) -> None:
-        self.store, self.port = store, int(url.rpartition(":")[2])
+        self.store, self.port, self.cookie = store, int(url.rpartition(":")[2]), ""
+
+    def ask(self, method: str, path: str, form: dict[str, str] | None = None, **headers: str) -> Answer:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
+        named = {"Accept": "text/html", **{name.replace("_", "-"): text for name, text in headers.items()}}
+        if self.cookie:
+            named["Cookie"] = self.cookie
+        if form is not None:
+            named["Content-Type"] = "application/x-www-form-urlencoded"
+        connection.request(method, path, None if form is None else urlencode(form), named)
+        response = connection.getresponse()
+        body, found = response.read(), {name.lower(): text for name, text in response.getheaders()}
+        connection.close()
+        if found.get("content-encoding") == "gzip":
+            body = zlib.decompress(body, 31)
+        if "set-cookie" in found:
+            self.cookie = found["set-cookie"].partition(";")[0]
+        return response.status, found, body.decode()
 
     def get(self, path: str, **headers: str) -> Answer:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
-        connection.request(
-            "GET", path, headers={name.replace("_", "-"): text for name, text in headers.items()}
-        )
-        response = connection.getresponse()
-        body, named = response.read(), {name.lower(): text for name, text in response.getheaders()}
-        connection.close()
-        if named.get("content-encoding") == "gzip":
-            body = zlib.decompress(body, 31)
-        return response.status, named, body.decode()
+        return self.ask("GET", path, **headers)
 
     def jobs(self, path: str = "/", **headers: str) -> list[str]:
         status, _, text = self.get(path, **headers)
         assert status == 200, text
-        return re.findall(r"<td>(\S+) <span", text)
+        return re.findall(r'<th scope="row"><a href="/job[^>]*>([^<]+)</a>', text)
 
     def token(self, *scopes: str, project: str | None = None) -> str:
         text, _ = tokens.mint(self.store, scopes, project, "ann", time.time())
         time.sleep(0.3)  # as long as a collector may go by what it knows of tokens
         return f"Bearer {text}"
+
+    def sign_in(self, token: str) -> Answer:
+        return self.ask("POST", "/sign-in", {"token": token.removeprefix("Bearer ")})
+
+    def csrf(self, path: str) -> dict[str, str]:
+        """What the forms of this page send along."""
+        found = re.search(r'name="csrf" value="([0-9a-f]+)"', self.get(path)[2])
+        assert found
+        return {"csrf": found[1]}
 
 
 @pytest.fixture
@@ -71,21 +93,77 @@ def test_filters_of_the_address_keep_the_jobs_that_match(site: Site) -> None:
     assert "No job matches" in site.get("/?text=%5B*")[2]
 
 
-def test_every_run_is_one_tick_that_says_its_state(site: Site) -> None:
+def test_every_run_is_one_tick_and_those_in_trouble_stand_out(site: Site) -> None:
     tape = Tape("j1")
     for number in range(40):
         tape.ran(f"r{number:02}", "FAILED" if number == 39 else "COMPLETED")
     tape.send(site.store)
     text = site.get("/")[2]
-    assert (text.count("<title>COMPLETED"), text.count("<title>FAILED")) == (29, 1)
+    assert "29 of the last 30 completed, 1 in trouble" in text
+    drawn = dict(re.findall(r'<path class="(\w+)" d="([^"]+)"', text))
+    assert {kind: path.count("M") for kind, path in drawn.items()} == {"good": 29, "bad": 1}
     assert '<td class="n">96%' in text
 
 
-def test_a_name_that_is_markup_is_shown_and_never_run(site: Site) -> None:
-    Tape("j1").ran("r1", name="<script>alert(1)</script>").send(site.store)
-    text = site.get("/")[2]
-    assert "<script" not in text
-    assert "&lt;script&gt;" in text
+def test_what_the_watchdog_found_of_a_job_wants_attention_too(site: Site) -> None:
+    Tape("j1").ran("r1", name="a").send(site.store)
+    Tape("j2").ran("r2", name="b").send(site.store)
+    missed = Incident("missed", "missed:b", "expected at 02:00", NOON, "shop", "b")
+    Board(site.store).settle("job:b", [missed], NOON)
+    assert site.jobs() == ["b", "a"]
+    assert site.jobs("/?state=missed") == ["b"]
+    assert "expected at 02:00" in site.get("/")[2]
+
+
+EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
+
+
+def test_nothing_that_a_client_can_write_becomes_markup_on_any_page(site: Site) -> None:
+    error = {"type": EVIL, "message": EVIL, "traceback": EVIL, "fingerprint": EVIL}
+    tape = Tape("j1", project=EVIL, host=EVIL, user=EVIL, python=EVIL, argv=[EVIL], cwd=EVIL)
+    tape.start(
+        "r1",
+        name=EVIL,
+        run_name=EVIL,
+        tags=[EVIL],
+        parameters={EVIL: EVIL},
+        code={"file": EVIL, "git_commit": EVIL},
+    )
+    tape.start("r1.1", name=EVIL, kind="task", run_name=EVIL).say(
+        "log", run="r1", level=EVIL, stream=EVIL, text=EVIL
+    )
+    for kind, data in (
+        ("markdown", f"{EVIL} [link](javascript:alert(1)) ![i](http://evil/x.png)"),
+        ("table", [{EVIL: EVIL}, [EVIL], EVIL]),
+        ("link", "javascript:alert(1)"),
+        ("image", {"file": f"artifacts/{EVIL}"}),
+        (EVIL, EVIL),
+    ):
+        tape.say("artifact", run="r1", key=f"{kind} {EVIL}", type=kind, description=EVIL, data=data)
+    tape.say("progress", run="r1", done=1, total=2, text=EVIL).say(
+        "slot", run="r1", limit=EVIL, occupy=1, waited=0.1
+    )
+    tape.end("r1.1", "FAILED", error=error).end("r1", "FAILED", error=error, result=EVIL, signal=EVIL)
+    tape.send(site.store)
+    Board(site.store).settle("x", [Incident(EVIL, EVIL, EVIL, NOON, EVIL, EVIL, EVIL)], NOON)
+    outbox.snooze(site.store, EVIL, time.time() + 3600, by=EVIL)
+    job = f"/job?{urlencode({'project': EVIL, 'name': EVIL})}"
+    for path in (
+        "/",
+        job,
+        "/runs/r1",
+        "/runs/r1.1",
+        "/runs/r1/lines",
+        "/alerts",
+        "/slots",
+        "/hosts",
+        f"/?text={quote(EVIL)}",
+    ):
+        status, _, text = site.get(path)
+        assert status == 200, (path, text)
+        assert "<script>alert" not in text, path
+        assert "<img src=x" not in text, path
+        assert not re.search(r"(href=\"?javascript|src=\"?http)", text), path
 
 
 def test_pages_carry_no_script_or_style_of_their_own_and_forbid_them(site: Site) -> None:
@@ -95,23 +173,287 @@ def test_pages_carry_no_script_or_style_of_their_own_and_forbid_them(site: Site)
     assert "default-src 'none'" in headers["content-security-policy"]
     assert "unsafe" not in headers["content-security-policy"]
     assert headers["cache-control"] == "no-store"
-    assert not re.search(r"<style|<script|style=|\son\w+=|https?://", text)
+    assert not re.search(r"<style|<script(?! src=\"/assets/)|style=|\son\w+=|https?://", text)
 
 
 def test_static_files_may_be_kept_for_ever_under_the_name_of_their_content(site: Site) -> None:
-    (path,) = re.findall(r'href="(/assets/[^"]+)"', site.get("/")[2])
-    status, headers, text = site.get(path, Accept_Encoding="gzip")
-    assert (status, headers["content-encoding"]) == (200, "gzip")
-    assert "immutable" in headers["cache-control"]
-    assert "prefers-color-scheme" in text
+    paths = re.findall(r'(?:href|src)="(/assets/[^"]+)"', site.get("/")[2])
+    assert len(paths) == 3
+    for path in paths:
+        status, headers, _ = site.get(path, Accept_Encoding="gzip")
+        assert status == 200
+        assert "immutable" in headers["cache-control"]
     assert site.get("/assets/..%2Frender.py")[0] == 404
+
+
+def test_a_run_of_many_steps_is_counted_by_name_and_shown_page_by_page(site: Site) -> None:
+    tape = Tape("j1").start("r1")
+    for number in range(450):
+        tape.start(f"r1.{number:04}", name=f"part-{number % 3}", kind="task")
+        tape.end(f"r1.{number:04}", "FAILED" if number == 7 else "COMPLETED")
+    tape.end("r1").send(site.store)
+    pages = [
+        re.findall(r'href="/runs/(r1\.\d+)"', site.get(f"/runs/r1?page={page}")[2]) for page in (1, 2, 3)
+    ]
+    assert [len(page) for page in pages] == [200, 200, 50]
+    assert [step for page in pages for step in page] == [f"r1.{number:04}" for number in range(450)]
+    assert re.findall(r'<th scope="row">(part-\d)</th><td class="n">(\d+)', site.get("/runs/r1")[2])[0] == (
+        "part-1",
+        "150",
+    )
+
+
+def test_lines_are_shown_in_windows_and_found_by_words_and_level(site: Site) -> None:
+    tape = Tape("j1").start("r1")
+    for number in range(1000):
+        tape.log("r1", f"row {number}")
+    tape.say("log", run="r1", level="ERROR", stream="log", text="row 1000 is torn").end("r1").send(site.store)
+
+    def shown(query: str = "") -> list[str]:
+        return re.findall(r"<span>(row [^<]*)</span></li>", site.get(f"/runs/r1{query}")[2])
+
+    def leads(query: str, words: str) -> str:
+        found = re.search(rf'href="(\?[^"#]*)#logs">{words}', site.get(f"/runs/r1{query}")[2])
+        assert found
+        return html.unescape(found[1])
+
+    assert shown()[::199] == ["row 801", "row 1000 is torn"]
+    assert shown(leads("", "Earlier"))[::199] == ["row 601", "row 800"]
+    assert shown(leads(leads("", "Earlier"), "Later"))[0] == "row 801"
+    assert shown("?q=torn") == shown("?level=error") == ["row 1000 is torn"]
+    assert shown("?q=nothing") == []
+    assert "No line matches" in site.get("/runs/r1?q=nothing")[2]
+
+
+# --- who may -------------------------------------------------------------------------------------------------
 
 
 def test_a_token_is_asked_for_as_by_the_api_and_shows_only_its_project(site: Site) -> None:
     Tape("j1", project="a").ran("r1", name="mine").send(site.store)
-    Tape("j2", project="b").ran("r2", name="theirs").send(site.store)
+    Tape("j2", project="b").start("r2", name="theirs").log("r2", "secret line").end("r2").send(site.store)
     bound, writer = site.token(tokens.READ, project="a"), site.token(tokens.INGEST)
     assert site.get("/")[0] == 401
     assert site.get("/", Authorization=writer)[0] == 403
     assert site.jobs(Authorization=bound) == ["mine"]
     assert site.jobs("/?project=b", Authorization=bound) == []
+    for path in ("/runs/r2", "/runs/r2/lines", "/job?project=b&name=theirs"):
+        status, _, text = site.get(path, Authorization=bound)
+        assert (status, "secret line" in text) == (404, False)
+    assert {site.get(path, Authorization=bound)[0] for path in ("/slots", "/hosts")} == {403}
+    assert site.get("/runs/r1", Authorization=bound)[0] == 200
+
+
+PAGES_OF_READERS = (
+    "/",
+    "/job?project=shop&name=etl",
+    "/runs/r1",
+    "/runs/r1/lines",
+    "/alerts",
+    "/slots",
+    "/hosts",
+    "/live",
+)
+
+
+def test_no_page_is_shown_without_a_token_where_tokens_are(site: Site) -> None:
+    Tape("j1").ran("r1").send(site.store)
+    site.token(tokens.READ)
+    for path in PAGES_OF_READERS:
+        status, _, text = site.get(path)
+        assert (status, "sign in with a token" in text.lower()) == (401, True), path
+
+
+def test_whoever_signs_in_has_a_cookie_that_no_script_and_no_other_site_can_use(site: Site) -> None:
+    reader = site.token(tokens.READ)
+    status, headers, _ = site.sign_in(reader)
+    assert (status, headers["location"]) == (303, "/")
+    assert {"HttpOnly", "SameSite=strict"} <= set(headers["set-cookie"].split("; "))
+    assert reader.removeprefix("Bearer ") not in headers["set-cookie"]
+    assert site.get("/")[0] == 200
+    cookie = site.cookie.partition("=")[2]
+    assert cookie not in str(site.store.list("session"))
+    assert site.get("/v1/documents?kind=session", Authorization=site.token(tokens.WATCH))[0] == 403
+
+
+def test_nobody_signs_in_with_a_token_that_may_not_read(site: Site) -> None:
+    for token in (site.token(tokens.INGEST), "holter_x_y", "", "Bearer"):
+        status, _, text = site.sign_in(token)
+        assert (status, "No token that may read here" in text) == (401, True)
+        assert site.get("/")[0] == 401
+
+
+def test_a_session_ends_with_its_time_with_signing_out_and_with_its_token(site: Site) -> None:
+    site.sign_in(site.token(tokens.READ))
+    [(key, held)] = site.store.list("session")
+    site.store.put("session", key, {**held.value, "until": time.time() - 1}, held.version)
+    assert site.get("/")[0] == 401
+    site.sign_in(site.token(tokens.READ))
+    assert len(site.store.list("session")) == 1, "the old one is forgotten"
+    kept = site.cookie
+    assert site.ask("POST", "/sign-out", site.csrf("/"))[0] == 303
+    site.cookie = kept
+    assert site.get("/")[0] == 401
+
+
+def test_the_form_leads_back_to_where_one_came_from_but_never_elsewhere(site: Site) -> None:
+    reader = site.token(tokens.READ).removeprefix("Bearer ")
+    for target, led in {
+        "/runs/r1?q=x": "/runs/r1?q=x",
+        "//evil.example": "/",
+        "https://evil.example": "/",
+        "/\\evil.example": "/",
+        "javascript:alert(1)": "/",
+        "/a\r\nSet-Cookie: x=y": "/",
+    }.items():
+        answer = site.ask("POST", "/sign-in", {"token": reader, "next": target})
+        assert (answer[0], answer[1]["location"]) == (303, led)
+
+
+ACTIONS = (
+    ("/snooze", {"job": "etl", "for": "1h"}),
+    ("/acknowledge", {"job": "etl"}),
+    ("/runs/r1/cancel", {}),
+    ("/runs/r1/mark", {"state": "FAILED"}),
+    ("/runs/r1/rerun", {}),
+)
+
+
+@pytest.mark.parametrize(("path", "form"), ACTIONS, ids=lambda value: value if isinstance(value, str) else "")
+def test_a_button_takes_the_right_to_press_it_and_a_form_of_this_session(
+    site: Site, path: str, form: dict[str, str]
+) -> None:
+    Tape("j1").start("r1").send(site.store)
+    reader, operator = site.token(tokens.READ), site.token(tokens.OPERATE)
+    assert site.ask("POST", path, form)[0] == 401
+    site.sign_in(reader)
+    csrf = site.csrf("/")
+    assert site.ask("POST", path, {**form, **csrf})[0] == 403
+    site.sign_in(operator)
+    assert site.ask("POST", path, form)[0] == 403
+    assert site.ask("POST", path, {**form, **csrf})[0] == 403, "a form of another session"
+    assert site.get(path)[0] == 405
+    assert [site.store.list(kind) for kind in ("snooze", "cancel")] == [[], []]
+    assert site.store.run("r1").state == "RUNNING"  # type: ignore[union-attr]
+
+
+def test_buttons_do_what_they_say_and_it_is_on_record_by_whose_word(site: Site) -> None:
+    Tape("j1").start("r1").send(site.store)
+    site.sign_in(site.token(tokens.OPERATE))
+    csrf = site.csrf("/runs/r1")
+    assert site.ask("POST", "/snooze", {"job": "etl", "for": "2h", "next": "/job?name=etl", **csrf})[1][
+        "location"
+    ] == ("/job?name=etl")
+    assert site.ask("POST", "/runs/r1/cancel", {"reason": "wrong day", **csrf})[0] == 303
+    [(_, held)] = site.store.list("snooze")
+    assert (held.value["job"], "(dashboard)" in held.value["by"]) == ("etl", True)
+    assert 7100 < held.value["until"] - time.time() < 7300
+    [(_, request)] = site.store.list("cancel")
+    assert (request.value["run"], request.value["reason"]) == ("r1", "wrong day")
+    assert "wrong day" not in site.get("/runs/r1")[2]
+    assert "Asked to end by token" in site.get("/runs/r1")[2]
+    assert site.ask("POST", "/runs/r1/mark", {"state": "crashed", "reason": "seen", **csrf})[0] == 303
+    run = site.store.run("r1")
+    assert run
+    assert run.state == "CRASHED"
+    assert "seen (token" in (run.reason or "")
+    assert site.ask("POST", "/runs/r1/mark", {"state": "bright", **csrf})[0] == 400
+    assert site.ask("POST", "/runs/r1/rerun", csrf)[0] == 403, "a record that was sent starts nothing here"
+
+
+def test_a_token_of_one_project_presses_no_button_of_another(site: Site) -> None:
+    Tape("j1", project="a").start("r1").send(site.store)
+    Tape("j2", project="b").start("r2").send(site.store)
+    site.sign_in(site.token(tokens.OPERATE, project="a"))
+    csrf = site.csrf("/runs/r1")
+    assert site.ask("POST", "/runs/r2/cancel", csrf)[0] == 404
+    assert site.ask("POST", "/runs/r1/cancel", csrf)[0] == 303
+    assert site.ask("POST", "/snooze", {"job": "etl", **csrf})[0] == 403
+
+
+def test_a_page_of_elsewhere_cannot_press_buttons_where_no_token_is_asked_for(site: Site) -> None:
+    Tape("j1").start("r1").send(site.store)
+    csrf = site.csrf("/runs/r1")
+    assert site.ask("POST", "/runs/r1/cancel", csrf, Origin="https://evil.example")[0] == 401
+    assert site.ask("POST", "/runs/r1/cancel", csrf, Sec_Fetch_Site="cross-site")[0] == 401
+    site.cookie = ""
+    assert site.ask("POST", "/runs/r1/cancel", csrf)[0] == 403
+    assert site.store.list("cancel") == []
+
+
+def test_forms_are_bounded(site: Site) -> None:
+    assert site.ask("POST", "/sign-in", {"token": "x" * 100_000})[0] == 413
+    assert site.ask("POST", "/sign-in", {f"x{number}": "1" for number in range(100)})[0] == 400
+    assert site.ask("POST", "/sign-in", None, Content_Type="application/json")[0] == 415
+
+
+def test_the_dashboard_of_one_person_opens_with_its_key_only_and_has_no_api(tmp_path: Path) -> None:
+    with collector(str(tmp_path), key="k" * 40) as url:
+        store = open_backend("sqlite:///holter.db", str(tmp_path))
+        mine = Site(store, url)
+        assert mine.get("/")[0] == 401
+        assert mine.get("/sign-in?key=wrong")[0] == 401
+        assert mine.get("/", Authorization=mine.token(tokens.WATCH))[0] == 401
+        assert mine.get(f"/sign-in?key={'k' * 40}")[1]["location"] == "/"
+        assert mine.get("/")[0] == 200
+        assert mine.get("/v1/runs")[0] == 404
+        store.close()
+
+
+# --- what is not there ----------------------------------------------------------------------------------------
+
+
+def test_what_is_not_there_is_a_page_that_says_so(site: Site) -> None:
+    for path in ("/runs/none", "/job?name=none&project=none", "/job", "/nowhere", "/artifacts/x.png"):
+        status, headers, text = site.get(path)
+        assert (status, headers["content-type"].partition(";")[0]) == (404, "text/html"), path
+        assert "<h1>Not found</h1>" in text
+    assert site.get("/runs/none", Accept="application/json")[1]["content-type"] == "application/json"
+
+
+def test_pictures_of_runs_are_shown_and_no_other_file(site: Site, tmp_path: Path) -> None:
+    name = f"{'a' * 32}.svg"
+    (tmp_path / "artifacts").mkdir()
+    (tmp_path / "artifacts" / name).write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    (tmp_path / "artifacts" / f"{'b' * 32}.png").symlink_to("/etc/passwd")
+    status, headers, _ = site.get(f"/artifacts/{name}")
+    assert (status, "sandbox" in headers["content-security-policy"]) == (200, True)
+    for path in ("/artifacts/..%2Fholter.db", f"/artifacts/{'b' * 32}.png", f"/artifacts/{'c' * 32}.png"):
+        assert site.get(path)[0] == 404, path
+
+
+def test_a_store_that_is_away_is_said_and_the_page_tries_again(tmp_path: Path) -> None:
+    with collector(str(tmp_path)) as url:
+        store = open_backend("sqlite:///holter.db", str(tmp_path))
+        store.close()
+        (tmp_path / "holter.db").rename(tmp_path / "away")
+        (tmp_path / "holter.db").mkdir()
+        status, headers, text = Site(store, url).get("/")
+        assert (status, "tries again" in text) == (503, True)
+        assert int(headers["retry-after"]) > 0
+
+
+def test_news_of_a_run_are_told_to_whoever_may_see_it(site: Site) -> None:
+    tape = Tape("j1", project="a").start("r1")
+    tape.send(site.store)
+
+    def told(token: str, change: Callable[[], object]) -> str:
+        connection = HTTPConnection("127.0.0.1", site.port, timeout=2)
+        connection.request("GET", "/live?run=r1", headers={"Authorization": token})
+        response = connection.getresponse()
+        heard = response.read1()
+        time.sleep(0.6)  # two looks, of which the first is what there was
+        change()
+        try:
+            while b"event" not in heard:
+                heard += response.read1()
+        except TimeoutError:
+            pass
+        connection.close()
+        return heard.decode()
+
+    mine, other = site.token(tokens.READ, project="a"), site.token(tokens.READ, project="b")
+    assert "event: lines" in told(mine, lambda: tape.log("r1", "new").send(site.store))
+    assert "event: change" in told(
+        mine, lambda: tape.say("progress", run="r1", done=1, total=2).send(site.store)
+    )
+    assert "event" not in told(other, lambda: tape.log("r1", "news").end("r1").send(site.store))
