@@ -158,10 +158,8 @@ def _starts(backend: Backend, recent: Iterable[Run], expected: Expectation) -> l
     runs = [run for run in recent if run.state != "SKIPPED"][:SEEN]
     if not runs or not off_turn(expected, runs[0].created_at):
         return []
-    journals = {run.journal for run in runs}
-    headers = {
-        each.journal: each.header for each in backend.processes(open_only=False) if each.journal in journals
-    }
+    journals = {run.journal for run in runs if run.journal}
+    headers = {each.journal: each.header for each in backend.processes(open_only=False, journals=journals)}
     return [
         Start(run.created_at, run.host, header.get("zone"), header.get("utc_offset"))
         for run in runs

@@ -78,8 +78,8 @@ def holter(*words: str) -> list[str]:
 def _argv_of(backend: Backend, run: Run) -> list[str]:
     if run.kind != "command":
         return list(run.argv)
-    known = (each.header for each in backend.processes(open_only=False) if each.journal == run.journal)
-    own = list(next(known, {}).get("argv") or ())  # of `holter run`: with its options
+    known = backend.processes(open_only=False, journals=[run.journal] if run.journal else [])
+    own = list(known[0].header.get("argv") or ()) if known else []  # of `holter run`: with its options
     if "run" in own[:4] and len(own) < ARGV_LIMIT and own[-len(run.argv) :] == list(run.argv):
         return own
     tags = [word for tag in run.tags for word in ("--tag", tag)]

@@ -11,6 +11,7 @@ Rules that hold for every method:
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Protocol
 
 from .records import (
@@ -90,8 +91,9 @@ class Ledger(Protocol):
         """
         ...
 
-    def processes(self, *, open_only: bool = True) -> list[Process]:
-        """Journals that the store knows, newest first; `open_only` leaves out those that were closed."""
+    def processes(self, *, open_only: bool = True, journals: Collection[str] | None = None) -> list[Process]:
+        """Journals that the store knows, newest first; `open_only` leaves out those that were closed, `journals` (ids)
+        all others."""
         ...
 
     def prune(self, retention: Retention) -> Pruned:

@@ -34,6 +34,7 @@ from .urls import path_of, redacted
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Collection
     from contextlib import AbstractContextManager
     from typing import Any
 
@@ -133,8 +134,8 @@ class FileBackend(FileRegistry):
     def transitions(self, after: int, limit: int = 500) -> list[Transition]:
         return self._folder.ask(SqliteBackend.transitions, after, limit)
 
-    def processes(self, *, open_only: bool = True) -> list[Process]:
-        return self._folder.ask(SqliteBackend.processes, open_only=open_only)
+    def processes(self, *, open_only: bool = True, journals: Collection[str] | None = None) -> list[Process]:
+        return self._folder.ask(SqliteBackend.processes, open_only=open_only, journals=journals)
 
     # --- what `prune` needs ---
 

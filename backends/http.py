@@ -20,6 +20,7 @@ from .lines import whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from typing import Any
 
     from .clock import Clock
@@ -129,10 +130,10 @@ class HttpBackend:
 
         return transitions(self, after, limit)
 
-    def processes(self, *, open_only: bool = True) -> list[Process]:
+    def processes(self, *, open_only: bool = True, journals: Collection[str] | None = None) -> list[Process]:
         from .http_reads import processes
 
-        return processes(self, open_only=open_only)
+        return processes(self, open_only=open_only, journals=journals)
 
     # --- registry ---
 

@@ -31,6 +31,8 @@ from .records import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from .http import HttpBackend
 
 
@@ -102,8 +104,14 @@ def transitions(store: HttpBackend, after: int, limit: int) -> list[Transition]:
     return found
 
 
-def processes(store: HttpBackend, *, open_only: bool) -> list[Process]:
-    said = ask(store, "/v1/journals", {"open_only": "true" if open_only else "false"})
+def processes(store: HttpBackend, *, open_only: bool, journals: Collection[str] | None) -> list[Process]:
+    if journals is not None and not journals:
+        return []
+    params = [
+        ("open_only", "true" if open_only else "false"),
+        *(("journals", each) for each in journals or ()),
+    ]
+    said = ask(store, "/v1/journals", params)
     return [of(Process, each) for each in said["journals"]]
 
 

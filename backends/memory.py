@@ -10,6 +10,7 @@ import copy
 import re
 import threading
 from collections import defaultdict
+from collections.abc import Collection
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -212,12 +213,12 @@ class MemoryBackend(_Registry):
         with self._space.lock:
             return [row for row in self._space.transitions if row.seq > after][:limit]
 
-    def processes(self, *, open_only: bool = True) -> list[Process]:
+    def processes(self, *, open_only: bool = True, journals: Collection[str] | None = None) -> list[Process]:
         with self._space.lock:
             return [
                 process_of(journal, self._space.offsets[journal], record)
                 for journal, record in sorted(self._space.processes.items(), reverse=True)
-                if not (open_only and "closed_at" in record)
+                if not (open_only and "closed_at" in record) and (journals is None or journal in journals)
             ]
 
     def prune(self, retention: Retention) -> Pruned:

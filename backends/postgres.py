@@ -22,7 +22,7 @@ from .postgres_rows import Held, Moved
 from .postgres_schema import Months, born_of, upgrade
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from .clock import Clock
     from .fold import Digest
@@ -206,8 +206,8 @@ class PostgresBackend(PostgresRegistry):
     def transitions(self, after: int, limit: int = 500) -> list[Transition]:
         return reads.transitions(self, after, limit)
 
-    def processes(self, *, open_only: bool = True) -> list[Process]:
-        return reads.processes(self, open_only=open_only)
+    def processes(self, *, open_only: bool = True, journals: Collection[str] | None = None) -> list[Process]:
+        return reads.processes(self, open_only=open_only, journals=journals)
 
 
 def _runs_of(lines: Lines) -> Iterator[str]:

@@ -13,6 +13,8 @@ from .postgres_schema import SCHEMA_VERSION, born_of, months_of
 from .records import Bucket, JobRuns, JobSummary, Json, Log, LogQuery, Process, Run, RunQuery, Transition
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from .postgres import PostgresBackend
     from .postgres_link import Connection
 
@@ -167,9 +169,12 @@ def transitions(store: PostgresBackend, after: int, limit: int) -> list[Transiti
     return [Transition(*row) for row in rows]
 
 
-def processes(store: PostgresBackend, *, open_only: bool) -> list[Process]:
-    where = "WHERE NOT closed" if open_only else ""
-    rows = store._rows(f'SELECT journal, "offset", record FROM journals {where} ORDER BY journal DESC')
+def processes(store: PostgresBackend, *, open_only: bool, journals: Collection[str] | None) -> list[Process]:
+    where, values = ("NOT closed" if open_only else "true"), []
+    if journals is not None:
+        where, values = f"{where} AND journal = ANY(%s)", [list(journals)]
+    sql = f'SELECT journal, "offset", record FROM journals WHERE {where} ORDER BY journal DESC'
+    rows = store._rows(sql, *values)
     return [process_of(journal, offset, loads(record)) for journal, offset, record in rows]
 
 

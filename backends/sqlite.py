@@ -27,7 +27,7 @@ from .urls import path_of, redacted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from contextlib import AbstractContextManager
     from typing import Any
 
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
         Transition,
     )
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 _OPEN: set[SqliteBackend] = set()
 _WAL_LIMIT = 4 * 2**20  # bytes; past it the next writer checkpoints
 _NOT_SHARED = (
@@ -331,10 +331,10 @@ class SqliteBackend(SqliteRegistry):
         rows = self._rows("SELECT * FROM transitions WHERE seq > ? ORDER BY seq LIMIT ?", after, limit)
         return [Transition(*row) for row in rows]
 
-    def processes(self, *, open_only: bool = True) -> list[Process]:
+    def processes(self, *, open_only: bool = True, journals: Collection[str] | None = None) -> list[Process]:
         from .sqlite_reads import processes
 
-        return processes(self, open_only=open_only)
+        return processes(self, open_only=open_only, journals=journals)
 
 
 def _create(path: str) -> None:

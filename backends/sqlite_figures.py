@@ -22,13 +22,15 @@ if TYPE_CHECKING:
 
 _JOB = "project, name, kind"
 _NEWEST = "id, state, conditions, created_at, duration_seconds"
-_ANY: Any = {"states": (), "tags": (), "since": None, "until": None, "roots": False} | dict.fromkeys(
+_ANY: Any = {"states": (), "tags": (), "since": None, "until": None} | dict.fromkeys(
     ("host", "root_id", "parent_id", "journal", "prefix")
 )
 _TIMED = "state='COMPLETED' AND duration_seconds IS NOT NULL"
 
 
 def summarize(store: SqliteBackend, query: RunQuery) -> list[JobSummary]:
+    if query.root_id is not None or query.parent_id is not None:
+        return _of_family(store, query)
     where, values = where_of(query)
     with store._moment():
         counts = store._rows(
@@ -49,14 +51,40 @@ def summarize(store: SqliteBackend, query: RunQuery) -> list[JobSummary]:
                 *values,
             )
         ]
-    percentiles = {}
+    percentiles: dict[tuple[Any, ...], float] = {}
     each = (seconds for (seconds,) in durations)
     for *job, _, _, timed in counts:
-        if timed:
-            ordered = sorted(islice(each, timed))
-            for percent in (50, 95):
-                percentiles[*job, percent] = ordered[(timed * percent + 99) // 100 - 1]  # nearest rank
+        percentiles |= _ranked(job, list(islice(each, timed)))
     return figures([row[:5] for row in counts], percentiles, newest)
+
+
+def _of_family(store: SqliteBackend, query: RunQuery) -> list[JobSummary]:
+    """One scan of the family, oldest first: where its jobs have far more runs elsewhere, to look for their newest ones
+    by their names would take longer than all the rest."""
+    where, values = where_of(query)
+    rows = store._rows(
+        f"SELECT {_JOB}, state, duration_seconds, {_NEWEST} FROM runs WHERE {where} ORDER BY created_at, id",
+        *values,
+    )
+    spent: dict[tuple[Any, ...], list[float | None]] = {}
+    last = {}
+    for row in rows:
+        spent.setdefault(row[:4], []).append(row[4])
+        last[row[:3]] = row
+    percentiles: dict[tuple[Any, ...], float] = {}
+    for (*job, state), seconds in spent.items():
+        if state == "COMPLETED":
+            percentiles |= _ranked(job, [each for each in seconds if each is not None])
+    counts = sorted((*key, len(seconds)) for key, seconds in spent.items())
+    return figures(counts, percentiles, [(*row[:3], *row[5:]) for row in last.values()])
+
+
+def _ranked(job: list[Any], seconds: list[float]) -> dict[tuple[Any, ...], float]:
+    """Nearest ranks, by project, name, kind and percent."""
+    seconds.sort()
+    return {
+        (*job, percent): seconds[(len(seconds) * percent + 99) // 100 - 1] for percent in (50, 95) if seconds
+    }
 
 
 def newest(store: SqliteBackend, query: RunQuery, each: int) -> list[JobRuns]:
@@ -80,8 +108,9 @@ def newest(store: SqliteBackend, query: RunQuery, each: int) -> list[JobRuns]:
 def _jobs(store: SqliteBackend, query: RunQuery) -> Iterator[tuple[str, str, str]]:
     """Every job that the query names by its project, name and kind, in this order; whatever else it asks for."""
     where, values = where_of(evolve(query, **_ANY))
+    index = "runs_root_jobs" if query.roots else "runs_figures"
     sql = (
-        f"SELECT {_JOB} FROM runs INDEXED BY runs_figures WHERE ({_JOB}) > (?, ?, ?) AND {where}"
+        f"SELECT {_JOB} FROM runs INDEXED BY {index} WHERE ({_JOB}) > (?, ?, ?) AND {where}"
         f" ORDER BY {_JOB} LIMIT 1"
     )
     job = ("", "", "")
@@ -102,7 +131,8 @@ def timeline(store: SqliteBackend, query: RunQuery, every: float) -> list[Bucket
 
 
 def _runs(query: RunQuery) -> str:
-    return "runs INDEXED BY runs_figures" if _is_covered(query) else "runs"
+    index = "runs_root_jobs" if query.roots else "runs_figures"
+    return f"runs INDEXED BY {index}" if _is_covered(query) else "runs"
 
 
 def _is_covered(query: RunQuery) -> bool:

@@ -16,7 +16,7 @@ from .sqlite_rows import forget_roots
 from .sqlite_where import where_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from contextlib import AbstractContextManager
 
     from .sqlite import SqliteBackend
@@ -40,9 +40,13 @@ _DOOMED = (
 
 def runs(store: SqliteBackend, query: RunQuery) -> list[Run]:
     where, values = where_of(query)
+    order = "ORDER BY runs.created_at DESC, runs.id DESC"
+    # What is passed over must not be joined: a page far back would cost as if all before it were read.
+    page = f"(SELECT * FROM runs WHERE {where} {order} LIMIT ? OFFSET ?) AS runs" if query.offset else "runs"
+    rest = "" if query.offset else f"WHERE {where}"
     rows = store._rows(
-        "SELECT runs.doc, journals.record FROM runs LEFT JOIN journals USING (journal) "
-        f"WHERE {where} ORDER BY runs.created_at DESC, runs.id DESC LIMIT ? OFFSET ?",
+        f"SELECT runs.doc, journals.record FROM {page} LEFT JOIN journals USING (journal) {rest} {order}"
+        + ("" if query.offset else " LIMIT ? OFFSET ?"),
         *values,
         -1 if query.limit is None else query.limit,
         query.offset,
@@ -99,9 +103,13 @@ def logs(store: SqliteBackend, query: LogQuery) -> list[Log]:
     return found[::-1] if query.last else found
 
 
-def processes(store: SqliteBackend, *, open_only: bool) -> list[Process]:
+def processes(store: SqliteBackend, *, open_only: bool, journals: Collection[str] | None) -> list[Process]:
     where = "closed=0" if open_only else "1"
-    rows = store._rows(f"SELECT journal, offset, record FROM journals WHERE {where} ORDER BY journal DESC")
+    if journals is not None:
+        where += f" AND journal IN ({', '.join('?' * len(journals))})"
+    rows = store._rows(
+        f"SELECT journal, offset, record FROM journals WHERE {where} ORDER BY journal DESC", *(journals or ())
+    )
     return [process_of(journal, offset, loads(record)) for journal, offset, record in rows]
 
 

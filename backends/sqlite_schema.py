@@ -94,6 +94,23 @@ def m004_lines_are_searched_within_their_run(db: Database) -> None:
     db.table("logs").disable_fts()
 
 
+@MIGRATIONS()
+def m005_indexes_for_looking(db: Database) -> None:
+    """A page of a run's 100,000 tasks, the root runs of every job, and the open ones of 200,000 journals."""
+    for statement in (
+        "DROP INDEX runs_root",
+        "DROP INDEX runs_parent",
+        "CREATE INDEX runs_root ON runs(root_id, created_at, id, kind)",
+        "CREATE INDEX runs_parent ON runs(parent_id, created_at, id, kind) WHERE parent_id IS NOT NULL",
+        (
+            "CREATE INDEX runs_root_jobs ON runs(project, name, kind, created_at, id, state, duration_seconds,"
+            " conditions) WHERE parent_id IS NULL AND kind IS NOT NULL"
+        ),
+        "CREATE INDEX journals_open ON journals(journal) WHERE closed=0",
+    ):
+        db.execute(statement)
+
+
 def upgrade(connection: sqlite3.Connection) -> None:
     """Apply what is missing. The caller holds the write gate: `Migrations.apply` races by itself."""
     connection.execute("PRAGMA journal_mode=WAL")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from json import dumps, loads
 from typing import Any
 
@@ -149,8 +150,8 @@ class OneFile:
     def transitions(self, after: int, limit: int = 500) -> list[Transition]:
         return self._now().transitions(after, limit)
 
-    def processes(self, *, open_only: bool = True) -> list[Process]:
-        return self._now().processes(open_only=open_only)
+    def processes(self, *, open_only: bool = True, journals: Collection[str] | None = None) -> list[Process]:
+        return self._now().processes(open_only=open_only, journals=journals)
 
     def get(self, kind: str, key: str) -> Document | None:
         return self._now().get(kind, key)

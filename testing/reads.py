@@ -408,6 +408,14 @@ def test_transitions_can_be_read_from_where_a_reader_stopped(store: Backend, riv
 # --- processes -----------------------------------------------------------------------------------------------
 
 
+def test_processes_of_some_journals_only(store: Backend) -> None:
+    for name in ("j1", "j2", "j3"):
+        Tape(name).start(f"r-{name}").send(store)
+    named = [each.journal for each in store.processes(journals=["j3", "j1", "none"])]
+    assert named == ["j3", "j1"]
+    assert store.processes(journals=[]) == []
+
+
 def test_processes_tell_what_is_known_of_each_journal_newest_first(store: Backend, place: Place) -> None:
     one = Tape("j1").start("r1").say("beat", seq=7)
     place.clock.now = NOON + 500

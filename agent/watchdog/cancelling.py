@@ -45,9 +45,8 @@ class Request:
 
 def header_of(store: Backend, run: Run) -> Header | None:
     """What the run's process said of itself; None where the store does not know it."""
-    if run.journal is None:
-        return None
-    return next((each.header for each in store.processes() if each.journal == run.journal), None)
+    found = store.processes(journals=[run.journal]) if run.journal else []
+    return found[0].header if found else None
 
 
 def family_of(store: Backend, header: Header) -> list[Run]:

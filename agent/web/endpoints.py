@@ -118,7 +118,7 @@ ENDPOINTS = (
         reads.journals,
         READ,
         "journals: array",
-        _some(FLAG, "open_only"),
+        (*_some(FLAG, "open_only"), *_some(TEXTS, "journals")),
     ),
     Endpoint(
         "GET",

@@ -117,9 +117,10 @@ async def transitions(request: Request, token: Token, state: State) -> Response:
 
 async def journals(request: Request, token: Token, state: State) -> Response:
     open_only = flag(request.query_params, "open_only", True)
+    named = request.query_params.getlist("journals") or None
 
     def question(store: Backend) -> Json:
-        found = store.processes(open_only=open_only)
+        found = store.processes(open_only=open_only, journals=named)
         mine = (None, "default") if token.project == "default" else (token.project,)
         return {
             "journals": _plain(

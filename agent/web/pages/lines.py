@@ -20,6 +20,7 @@ from .render import fragment
 
 WINDOW = 200  # lines
 FOLLOWED = 500  # new lines at a time
+SEARCHED = 20_000  # lines that are looked through for an error
 SHOWN = 8000  # characters of a line
 LEVELS: Mapping[str, tuple[str, ...]] = {
     "warning": ("WARNING", "ERROR", "CRITICAL", "FATAL"),
@@ -54,24 +55,37 @@ def window_of(store: Backend, run: Run, params: QueryParams) -> Window:
     text, level = params.get("q", "").strip()[:200], params.get("level", "")
     of: Json = {"text": text or None, "levels": LEVELS.get(level, ())}
     at, before, after = (number_of(params.get(name)) for name in ("at", "before", "after"))
+    half = WINDOW // 2
     if at is not None:
-        found = store.logs(LogQuery(run.id, before=at, limit=WINDOW // 2, last=True))
-        found += store.logs(LogQuery(run.id, after=at - 1, limit=WINDOW // 2))
+        older = store.logs(LogQuery(run.id, before=at, limit=half + 1, last=True))
+        newer = store.logs(LogQuery(run.id, after=at - 1, limit=half + 1))
+        earlier, later = len(older) > half, len(newer) > half
+        found = older[-half:] + newer[:half]
     elif after is not None:
-        found = store.logs(LogQuery(run.id, after=after, limit=WINDOW, **of))
+        newer = store.logs(LogQuery(run.id, after=after, limit=WINDOW + 1, **of))
+        earlier, later, found = after > 0, len(newer) > WINDOW, newer[:WINDOW]
     else:
-        found = store.logs(LogQuery(run.id, before=before, limit=WINDOW, last=True, **of))
-    error = store.logs(LogQuery(run.id, levels=LEVELS["error"], limit=1, last=True))
-    first, last = (found[0].seq, found[-1].seq) if found else (0, 0)
-    more = bool(found) and bool(store.logs(LogQuery(run.id, before=first, limit=1, last=True, **of)))
-    newer = bool(found) and bool(store.logs(LogQuery(run.id, after=last, limit=1, **of)))
+        older = store.logs(LogQuery(run.id, before=before, limit=WINDOW + 1, last=True, **of))
+        earlier, later, found = len(older) > WINDOW, before is not None, older[-WINDOW:]
+    error = _last_error(store, run)
     return Window(
         tuple(found),
-        first if more else None,
-        last if newer else None,
+        found[0].seq if found and earlier else None,
+        found[-1].seq if found and later else None,
         error[-1].seq if error else None,
         text,
         level,
+    )
+
+
+def _last_error(store: Backend, run: Run) -> list[Log]:
+    """The newest line of an error, among the newest that the store holds since about SEARCHED lines."""
+    newest = store.logs(LogQuery(run.id, limit=1, last=True))
+    since = max(0, newest[-1].seq - SEARCHED) if newest else 0
+    return (
+        store.logs(LogQuery(run.id, after=since, levels=LEVELS["error"], limit=1, last=True))
+        if newest
+        else []
     )
 
 

@@ -146,10 +146,8 @@ async def run_page(request: Request, token: Token, state: State) -> Response:
 
 def _header(store: Backend, run: Run) -> Json:
     """What the run's process said of itself, as long as the store knows it."""
-    if run.journal is None:
-        return {}
-    found = (each.header for each in store.processes(open_only=run.ended is False))
-    return next((each for each in found if each.get("journal") == run.journal), {})
+    found = store.processes(open_only=False, journals=[run.journal]) if run.journal else []
+    return found[0].header if found else {}
 
 
 def _shown(artifact: Json) -> Json:
