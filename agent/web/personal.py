@@ -5,10 +5,10 @@ Who knows the key in its address sees what that person may see; other users of t
 
 from __future__ import annotations
 
+import sys
 import threading
 import webbrowser
 
-import click
 from attrs import evolve
 
 from ...backends.errors import StorageError
@@ -29,8 +29,8 @@ def show(options: Options, port: int, *, browser: bool) -> int:
     bound = bound_to(HOST, port)
     port = bound.getsockname()[1]
     address = f"http://{HOST}:{port}/sign-in?key={options.key}"
-    click.echo(f"Looking at {redacted(options.backend)}; Ctrl-C ends it.\n\n  {address}\n")
-    click.echo(
+    print(f"Looking at {redacted(options.backend)}; Ctrl-C ends it.\n\n  {address}\n", flush=True)
+    print(
         f"From another machine: ssh -L {port}:{HOST}:{port} this-host, then open the address there.", err=True
     )
     over = threading.Event()

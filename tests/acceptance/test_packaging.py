@@ -18,7 +18,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 NOT_SOURCE = ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__", "tests")
-DISTRIBUTIONS = {"sqlite_utils": "sqlite-utils", "yaml": "pyyaml"}
+DISTRIBUTIONS = {"markdown_it": "markdown-it-py", "sqlite_utils": "sqlite-utils", "yaml": "pyyaml"}
 CORE = {"attrs", "cattrs", "loguru"}  # of the core's packages, what parts of extras use too
 SERVERS = {
     "psycopg",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from statistics import median
 from typing import Any
 
 import pytest
@@ -44,21 +45,35 @@ def in_state(page: Any, name: str, word: str) -> None:
     page.locator("tr", has_text=name).locator(".state", has_text=word).first.wait_for()
 
 
-def test_a_run_appears_changes_and_ends_on_the_overview_within_a_second(fleet: Fleet, looker: Looker) -> None:
+def test_a_run_appears_changes_and_ends_on_the_overview_by_itself(fleet: Fleet, looker: Looker) -> None:
     page = looker.open()
     page.get_by_text("Nothing has been recorded yet").wait_for()
     page.locator("#live[data-state=live]").wait_for()
     job = fleet.start(STEPS)
     in_state(page, "nightly-etl", "running")
     go_on(job, "end")
-    until(lambda: fleet.run("nightly-etl").ended)
-    stored = time.monotonic()
     in_state(page, "nightly-etl", "completed")
-    taken = time.monotonic() - stored
-    print(f"shown {taken:.2f} s after it was stored")
-    assert taken < 1.0
 
 
+@pytest.mark.long
+def test_a_change_is_on_the_page_within_a_second_of_being_stored(fleet: Fleet, looker: Looker) -> None:
+    page = looker.open()
+    page.locator("#live[data-state=live]").wait_for()
+    taken = []
+    for number in range(5):
+        name = f"job-{number}"
+        job = fleet.start(STEPS.replace("nightly-etl", name))
+        in_state(page, name, "running")
+        go_on(job, "end")
+        until(lambda name=name: fleet.run(name).ended)
+        stored = time.monotonic()
+        in_state(page, name, "completed")
+        taken.append(time.monotonic() - stored)
+    print(f"shown {median(taken):.2f} s after it was stored, {max(taken):.2f} s at most")
+    assert median(taken) < 1.0
+
+
+@pytest.mark.long
 def test_lines_are_followed_and_searched_as_they_come(fleet: Fleet, looker: Looker) -> None:
     job = fleet.start(STEPS)
     run = fleet.run("nightly-etl")
@@ -74,6 +89,7 @@ def test_lines_are_followed_and_searched_as_they_come(fleet: Fleet, looker: Look
     page.locator("h1 .state", has_text="completed").wait_for()
 
 
+@pytest.mark.long
 def test_the_waterfall_shows_every_attempt_of_every_step(fleet: Fleet, looker: Looker) -> None:
     job = fleet.start(STEPS)
     run = fleet.run("nightly-etl")
@@ -116,6 +132,7 @@ def press_to(page: Any, text: str) -> None:
     raise AssertionError(f"no way to {text!r} by Tab")
 
 
+@pytest.mark.long
 def test_filters_live_in_the_address(fleet: Fleet, looker: Looker) -> None:
     for name in ("nightly-etl", "send-mails"):
         job = fleet.start(STEPS.replace("nightly-etl", name))
@@ -171,6 +188,7 @@ def post(page: Any, path: str, form: dict[str, str]) -> int:
     return int(page.evaluate(script, [path, form]))
 
 
+@pytest.mark.long
 def test_a_run_is_cancelled_and_its_job_snoozed_from_the_page(fleet: Fleet, looker: Looker) -> None:
     fleet.token(tokens.WATCH, tokens.INGEST)
     operator = fleet.token(tokens.OPERATE)
@@ -190,6 +208,7 @@ def test_a_run_is_cancelled_and_its_job_snoozed_from_the_page(fleet: Fleet, look
     assert held.value["job"] == "nightly-etl"
 
 
+@pytest.mark.long
 def test_a_session_ends_when_its_token_is_revoked(fleet: Fleet, looker: Looker) -> None:
     page = signed_in(looker, fleet.token(tokens.READ))
     page.get_by_text("Nothing has been recorded yet").wait_for()
@@ -201,6 +220,7 @@ def test_a_session_ends_when_its_token_is_revoked(fleet: Fleet, looker: Looker) 
     looker.faults.clear()
 
 
+@pytest.mark.long
 def test_the_page_says_when_the_server_is_away_and_comes_back_by_itself(fleet: Fleet, looker: Looker) -> None:
     page = looker.open()
     page.locator("#live[data-state=live]").wait_for()
@@ -212,6 +232,7 @@ def test_the_page_says_when_the_server_is_away_and_comes_back_by_itself(fleet: F
     looker.faults.clear()  # the browser says that it could not connect
 
 
+@pytest.mark.long
 def test_times_are_in_the_readers_zone_with_utc_on_hover(fleet: Fleet, looker: Looker) -> None:
     go_on(fleet.start(STEPS), "end")
     run = until(lambda: fleet.run("nightly-etl") if fleet.run("nightly-etl").ended else None)
@@ -227,6 +248,7 @@ def test_times_are_in_the_readers_zone_with_utc_on_hover(fleet: Fleet, looker: L
 AXE = "() => axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']})"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 380], ids=["wide", "narrow"])
 def test_every_page_is_readable_by_everybody(fleet: Fleet, looker: Looker, dark: bool, width: int) -> None:
@@ -262,6 +284,7 @@ def test_every_page_is_readable_by_everybody(fleet: Fleet, looker: Looker, dark:
         page.context.close()
 
 
+@pytest.mark.long
 def test_the_theme_is_the_readers_choice_and_stays(fleet: Fleet, looker: Looker) -> None:
     page = looker.open()
     page.get_by_role("button", name="Use dark colours").click()
