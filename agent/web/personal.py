@@ -27,11 +27,13 @@ def show(options: Options, port: int, *, browser: bool) -> int:
     open_backend(options.backend, options.home, timeout=5.0).close()
     options = evolve(options, key=sessions.fresh())
     bound = bound_to(HOST, port)
+    bound.listen()  # who opens the address before the server is up is answered when it is
     port = bound.getsockname()[1]
     address = f"http://{HOST}:{port}/sign-in?key={options.key}"
     print(f"Looking at {redacted(options.backend)}; Ctrl-C ends it.\n\n  {address}\n", flush=True)
     print(
-        f"From another machine: ssh -L {port}:{HOST}:{port} this-host, then open the address there.", err=True
+        f"From another machine: ssh -L {port}:{HOST}:{port} this-host, then open the address there.",
+        file=sys.stderr,
     )
     over = threading.Event()
     keeper = threading.Thread(target=_keep_up, args=(options, over), daemon=True)
