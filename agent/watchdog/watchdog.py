@@ -57,7 +57,7 @@ class Watchdog(Half):
         self._asked: Expected | None = None
         self._enforcer = Enforcer(clock, once)
         self._canceller = Canceller(clock)
-        self._ooms = Ooms()
+        self._ooms = Ooms(clock=clock)
         self._expecting = Expecting(clock, once=once)
         self._host = HostWatch(settings.home, clock)
         self._account = Account(clock, once=once)

@@ -255,9 +255,9 @@ def test_a_restart_that_nobody_was_told_of_is_over_after_a_day(
 
 
 @pytest.fixture
-def ooms(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> Ooms:
+def ooms(kernel: Kernel, clock: Any, monkeypatch: pytest.MonkeyPatch) -> Ooms:
     monkeypatch.setattr(identity, "alive", lambda header: True)
-    return Ooms(str(kernel.proc), str(kernel.groups))
+    return Ooms(str(kernel.proc), str(kernel.groups), clock)
 
 
 def live(pid: int) -> Live:
@@ -309,6 +309,35 @@ def test_a_kill_between_the_counters_and_the_sweep_explains_the_death_that_the_n
     ooms.follow([live(10)])
     ooms.begin()
     assert ooms.explain(live(10).header) == REASON
+
+
+def test_a_process_that_is_found_dying_is_explained_when_it_is_gone(
+    kernel: Kernel, ooms: Ooms, clock: Any
+) -> None:
+    """The kernel counts first, and takes the process apart then."""
+    kernel.write("10/cgroup", "0::/a\n")
+    kernel.group("a", 0)
+    sweep(ooms, live(10))
+    kernel.group("a", 1)
+    sweep(ooms, live(10))
+    clock.now += 1.0
+    sweep(ooms, live(10))
+    ooms.begin()
+    assert ooms.explain(live(10).header) == REASON
+
+
+def test_a_kill_that_no_death_followed_explains_none_that_comes_later(
+    kernel: Kernel, ooms: Ooms, clock: Any
+) -> None:
+    kernel.write("10/cgroup", "0::/a\n")
+    kernel.group("a", 0)
+    sweep(ooms, live(10))
+    kernel.group("a", 1)
+    sweep(ooms, live(10))
+    clock.now += 6.0
+    sweep(ooms, live(10))
+    ooms.begin()
+    assert ooms.explain(live(10).header) is None
 
 
 def test_where_its_group_is_gone_or_unknown_the_hosts_counter_is_asked(kernel: Kernel, ooms: Ooms) -> None:
