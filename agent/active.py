@@ -14,7 +14,7 @@ from resource import getrusage
 from time import perf_counter_ns, process_time, time_ns
 
 from ..backends.clock import new_id, root_of, token
-from . import redact
+from . import redact, surroundings
 from .secrets import clean, quote, scrub
 from .tape import LINE_LIMIT, emit, harmless, process
 
@@ -149,6 +149,8 @@ class ActiveRun:
             body += _details(error, exit_code, signal, usage)
         if self._cpu and usage is None:
             body += _usage_since(self._cpu)
+        if "." not in self.id:
+            body += surroundings.said(self.kind)
         emit(body)
         process.runs.pop(self.id, None)  # last: what interrupts us before must find the run open
 

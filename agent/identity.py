@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from zlib import crc32
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,11 +101,20 @@ def me() -> dict[str, Any]:
 
 
 def code_of(script: str | None) -> dict[str, Any] | None:
-    """The script's file and, inside a git checkout, the commit that is checked out there."""
+    """The script's file, its checksum and, inside a git checkout, the commit that is checked out there."""
     if not script:
         return None
     path = os.path.abspath(script)
-    return {"file": path, "git_commit": _git_commit(os.path.dirname(path))}
+    return {"file": path, "git_commit": _git_commit(os.path.dirname(path)), "crc": _crc(path)}
+
+
+def _crc(path: str) -> str | None:
+    """A checksum of the script's first megabyte: whether it is the same, nothing more."""
+    try:
+        with open(path, "rb") as file:
+            return f"{crc32(file.read(1 << 20)):08x}"
+    except OSError:
+        return None
 
 
 def _git_commit(folder: str) -> str | None:

@@ -371,7 +371,7 @@ _STARTING = (
     *("code", "check", "cause", "argv", "cwd"),
 )
 _OF_JOURNAL: Shape = {"journal": _text}
-_ENDING = ("state", "at", "seconds", "reason", "result", "error", "exit_code", "signal", "usage")
+_ENDING = ("state", "at", "seconds", "reason", "result", "error", "exit_code", "signal", "usage", "about")
 _KEPT = ("start", "attempt", "retry", "end", "judge", "artifact", "slot", "drop")
 _SHAPES: dict[str, Shape] = {
     "start": {

@@ -24,7 +24,8 @@ class Run:
     `attempts` lists each with `attempt, started_at, ended_at, error, delay_seconds`. `parameters` and `result`
     are bounded, redacted previews. `error` has `type, message, traceback, fingerprint`; `reason` says in words
     why the state is what it is. `host` .. `cwd` come from the journal of the process that ran it; for a command,
-    `code`, `argv` and `cwd` are the command's own.
+    `code`, `argv` and `cwd` are the command's own. `about` is what a root run had around it when it ended: `packages`
+    (versions by name) and `environ` (names of variables).
     `cause` says what started it, where Holter did: `rerun_of` (run id), `by` (user), `alert` (dedupe key).
     `check` holds the expectations that the decorator declared, `slots` what was held for how long (seconds),
     `log_lines` how many lines were recorded and `dropped` how many lines and bytes were left out.
@@ -59,6 +60,7 @@ class Run:
     exit_code: int | None = None
     signal: str | None = None
     usage: Json | None = None
+    about: Json | None = None
     progress: Json | None = None
     artifacts: tuple[Json, ...] = ()
     check: Json | None = None
@@ -105,6 +107,7 @@ class Run:
             exit_code=end.get("exit_code"),
             signal=end.get("signal"),
             usage=end.get("usage"),
+            about=end.get("about"),
             progress=doc.get("progress"),
             artifacts=tuple(artifacts),
             check=doc.get("check"),
@@ -141,7 +144,7 @@ class Run:
 _RUN_KEYS = (
     "id kind name run_name project state conditions parent_id root_id attempt attempts parameters result tags "
     "error reason created_at started_at ended_at duration_seconds host pid user code argv cwd exit_code signal "
-    "usage progress artifacts cause slots log_lines dropped"
+    "usage about progress artifacts cause slots log_lines dropped"
 ).split()
 
 

@@ -85,6 +85,6 @@ class Desk:
 def _plain(facts: Facts) -> Json:
     return {
         name: value
-        for name, value in asdict(evolve(facts, tail=(), notes=())).items()
+        for name, value in asdict(evolve(facts, tail=(), notes=(), causes=())).items()
         if value or name == "at"
     }

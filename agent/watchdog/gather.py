@@ -16,6 +16,8 @@ from loguru import logger
 from ...backends.clock import token
 from ...backends.errors import HolterError
 from ...backends.records import Json, LogQuery, RunQuery
+from ..causes import FIRST
+from ..why import notes_of, why
 from . import outbox
 from .digest import Group, Item, Spoken, name_of, plan, worded
 from .message import TAIL, Facts, compose
@@ -24,8 +26,9 @@ from .rules import INCIDENT
 
 if TYPE_CHECKING:
     from ...backends.base import Backend
-    from ...backends.records import Document, Run
+    from ...backends.records import Document
 
+_EXPLAINED = ("failed", "crashed", "timed_out")
 PACE = "pace"  # kind of document: what a channel was told lately
 
 
@@ -191,20 +194,14 @@ def _whole(backend: Backend, doc: Json) -> Json:
     try:
         lines = backend.logs(LogQuery(run.id, limit=TAIL, last=True))
         figures = backend.summarize(RunQuery(project=run.project, job=escape(run.name), kinds=(run.kind,)))
-        notes = _notes(backend, run) if alert["event"] == "crashed" else ()
+        notes = notes_of(backend, run) if alert["event"] == "crashed" else ()
+        causes = why(backend, run).causes[:FIRST] if alert["event"] in _EXPLAINED else ()
     except HolterError:
         raise
     except Exception as error:  # noqa: BLE001 - one run that cannot be read must not hold up the alerts of all others
         logger.error("alert {}: no log lines, {}: {}", facts.dedupe_key, type(error).__name__, error)
-        lines, figures, notes = [], [], ()
+        lines, figures, notes, causes = [], [], (), ()
     usual = figures[0].duration_p50_seconds if figures else None
-    return compose(run, evolve(facts, tail=tuple(line.text for line in lines), usual=usual, notes=notes))
-
-
-def _notes(backend: Backend, run: Run) -> tuple[str, ...]:
-    """What the host said of itself while the run was alive."""
-    held = backend.get("host", quote(run.host or "", safe=""))
-    signals = held.value if held else {}
-    if float(signals.get("at") or 0.0) < (run.started_at or run.created_at):
-        return ()
-    return tuple(str(note) for note in signals.get("notes") or ())
+    return compose(
+        run, evolve(facts, tail=tuple(line.text for line in lines), usual=usual, notes=notes, causes=causes)
+    )

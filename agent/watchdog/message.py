@@ -50,8 +50,8 @@ class Facts:
     """What `compose` puts into words. `event` and `dedupe_key` as the rules give them; `at` when it happened
     (Unix seconds); `reason` in words; `tail` the run's last lines, oldest first; `usual` the median duration of
     the job's completed runs (seconds); `since` when the trouble began, where that is not `at`; `again` counts the
-    reminders, 0 for the alert itself; `notes` what the host said meanwhile. `job`, `project`, `host` and `subject`
-    (who is in trouble where that is no job) are for what is no run's own."""
+    reminders, 0 for the alert itself; `notes` what the host said meanwhile, `causes` why it probably happened. `job`,
+    `project`, `host` and `subject` (who is in trouble where that is no job) are for what is no run's own."""
 
     event: str
     dedupe_key: str
@@ -62,6 +62,7 @@ class Facts:
     since: float | None = None
     again: int = 0
     notes: tuple[str, ...] = ()
+    causes: tuple[str, ...] = ()
     job: str | None = None
     project: str = "default"
     host: str | None = None
@@ -152,6 +153,8 @@ def _body(alert: Json, facts: Facts, duration: float | None) -> str:
     when = f"At {rfc3339(facts.at)}{_took(facts, duration)}.{since}"
     lines = [line for line in (exception_line(alert["error"]), facts.reason, when) if line]
     lines += [f"{alert['host']}: {_cut(note)}" for note in facts.notes]
+    if facts.causes:
+        lines += ["", "Probably because:", *(f"  {_cut(cause)}" for cause in facts.causes)]
     if facts.tail:
         lines += ["", "Last lines:", *(f"  {_cut(line)}" for line in facts.tail)]
     return "\n".join([*lines, "", f"See more: {_see(alert)}"])

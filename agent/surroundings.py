@@ -1,0 +1,46 @@
+"""What a run had around it, said at its end: versions of imported packages, names of environment variables.
+
+Only what costs nothing to know: a package's own `__version__`, of what is imported already. Values of variables are
+never looked at.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from json import dumps
+
+PACKAGES = 60  # at most
+NAMES = 80
+_USUAL = frozenset(
+    "_ COLORTERM COLUMNS DBUS_SESSION_BUS_ADDRESS DISPLAY EDITOR HISTSIZE HOME HOSTNAME INVOCATION_ID JOURNAL_STREAM "
+    "LANG LESS LESSCLOSE LESSOPEN LINES LOGNAME LS_COLORS MAIL MOTD_SHOWN OLDPWD PAGER PATH PS1 PWD SHELL SHLVL "
+    "SUDO_COMMAND SUDO_GID SUDO_UID SUDO_USER TERM TERM_PROGRAM TMUX TMUX_PANE USER VIRTUAL_ENV_PROMPT".split()
+)
+_PREFIXES = ("SSH_", "XDG_", "LC_", "BASH_", "VTE_", "HOLTER_", "SYSTEMD_", "GPG_", "PYTEST_")
+_known = (0, "")  # how many modules there were, and what was said of them
+
+
+def said(kind: str) -> str:
+    """`,"about":{...}` for the end of a root run of this kind; "" where there is nothing to say."""
+    global _known
+    if _known[0] != len(sys.modules):
+        _known = (len(sys.modules), dumps(_packages()))
+    names = [name for name in sorted(os.environ) if name not in _USUAL and not name.startswith(_PREFIXES)][
+        :NAMES
+    ]
+    packages = _known[1] if kind != "command" else "{}"  # those of `holter run` are not the command's
+    if packages == "{}" and not names:
+        return ""
+    return f',"about":{{"packages":{packages},"environ":{dumps([name[:100] for name in names])}}}'
+
+
+def _packages() -> dict[str, str]:
+    found = {}
+    for name, module in list(sys.modules.items()):
+        if "." in name or name in sys.stdlib_module_names or name == "holter":
+            continue
+        version = getattr(module, "__dict__", {}).get("__version__")  # a module's own __getattr__ may import
+        if isinstance(version, str):
+            found[name[:100]] = version[:40]
+    return dict(sorted(found.items())[:PACKAGES])
