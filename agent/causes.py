@@ -8,7 +8,7 @@ Evidence in the order of its weight:
     80  a step that was far slower, where time ran out
     70  to 50: other differences: packages, code, zone, parameters, host, variables, memory, steps
     30  the same failure before
-    20  what differs from run to run anyway
+    20  what differs from run to run anyway, where there is nothing else
 
 On a run that completed as usual nothing is named. Not guaranteed: that what is named first is the cause; two things may
 have changed at once, and only what was recorded is known.
@@ -31,7 +31,7 @@ _DISK = re.compile(
     r"no space left|\[errno (28|122)\]|disk quota|enospc|disk (is )?full|file too large", re.IGNORECASE
 )
 _MEMORY = re.compile(r"out of memory|memoryerror|cannot allocate memory|oom", re.IGNORECASE)
-_MISSING = re.compile(r"no such file or directory:? *['\"]?([^'\"\n]*)|FileNotFoundError", re.IGNORECASE)
+_MISSING = re.compile(r"no such file or directory(?:: *['\"]?([^'\"\n]*))?", re.IGNORECASE)
 _NETWORK = re.compile(
     r"connection (refused|reset|aborted|timed out)|ConnectionError|ConnectionRefused|ConnectionReset"
     r"|network is unreachable|name or service not known|temporary failure in name resolution"
@@ -60,8 +60,8 @@ NAMED, HOST_SAID, GONE, OFFLINE, TIME_RAN_OUT, AGAIN, VARIES = 90, 95, 90, 85, 8
 class Case:
     """`now` is the run, `then` the last success before it (None: there is none). `before` are earlier runs that failed
     in the same way, the newest first; `usual` is the median duration of the last successes in seconds; `notes` are what
-    the host said of itself at that time. `varies` are parameters that differed among the successes too, and `host`
-    where some ran there: that these differ says little."""
+    the host said of itself at that time. `varies` are parameters that differed among the successes too, `command` if
+    the command line did, `host` if some ran there: that these differ says little."""
 
     now: Side
     then: Side | None = None
@@ -101,6 +101,8 @@ def digest(case: Case) -> Digest:
     found = changes(case.now, then) if then else []
     facts = [each for each in found if each.topic != "line"]
     weighed = sorted(_weighed(case, facts), key=lambda each: -each[0])
+    if weighed and weighed[0][0] > VARIES:
+        weighed = [each for each in weighed if each[0] > VARIES]
     return Digest(
         run.id,
         causes=tuple(dict.fromkeys(text for _, text in weighed)),
@@ -137,13 +139,13 @@ def _weighed(case: Case, found: Sequence[Change]) -> Iterator[tuple[float, str]]
     yield from _proofs(case, said)
     for change in found:
         weight: float = _WEIGHT[change.topic]
-        if _names(said, change):
+        if _names(run, said, change):
             weight = NAMED + weight / 100
         elif change.topic == "slower" and (run.state == "TIMED_OUT" or _slow(case)):
             weight = TIME_RAN_OUT + 1
         elif change.topic == "step" and "never began" in change.text:
             continue  # the consequence of a failure before it
-        elif change.name in case.varies or (change.topic == "host" and "host" in case.varies):
+        elif change.name in case.varies or change.topic in case.varies:
             weight = VARIES
         yield weight, _cap(change.text)
     if case.before:
@@ -180,7 +182,8 @@ def _head(run: Run) -> str:
 
 def _one(run: Run, otherwise: str) -> str:
     error = run.error
-    text = f"{error.get('type')}: {error.get('message')}" if error else run.reason or otherwise
+    said = ": ".join(str(error[key]) for key in ("type", "message") if error.get(key)) if error else ""
+    text = said or run.reason or otherwise
     return " ".join(text.split())[:200]
 
 
@@ -195,14 +198,16 @@ def _peak(case: Case) -> str:
 def _flaky(case: Case) -> str:
     if not case.before or not case.then:
         return ""
-    return f" (it happened {len(case.before)} times before, with successes in between)"
+    return " (as before, with successes in between)"
 
 
-def _names(said: str, change: Change) -> bool:
-    """Whether what was said of the failure names what is different."""
-    if change.topic in ("package", "variable", "parameter", "step", "slower"):
-        return re.search(rf"(?<![\w]){re.escape(change.name)}(?![\w])", said) is not None
-    return False
+def _names(run: Run, said: str, change: Change) -> bool:
+    """Whether what was said of the failure names what is different. A traceback quotes the code, which names its
+    parameters anyway: of these only what the error itself says counts."""
+    where = said if change.topic == "package" else _head(run)
+    if change.topic not in ("package", "variable", "parameter", "step", "slower"):
+        return False
+    return re.search(rf"(?<!\w){re.escape(change.name)}(?!\w)", where) is not None
 
 
 def _before(case: Case) -> str | None:

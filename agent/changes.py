@@ -75,9 +75,13 @@ def _process(now: Side, then: Side) -> Iterator[Change]:
         text = f"it ran in {now.run.cwd}, the last success in {then.run.cwd}"
         yield Change("folder", now.run.cwd, text)
     if now.run.argv and then.run.argv and now.run.argv != then.run.argv:
-        new, old = (_short(" ".join(each.run.argv)) for each in (now, then))
-        yield Change("command", new, f"the command line is `{new}`, and was `{old}`")
+        new, old = (_short(" ".join(word for word in a if word not in b)) for a, b in _both(now, then))
+        yield Change("command", new, f"the command line has `{new}`, where the last success had `{old}`")
     yield from _zone(now.header, then.header)
+
+
+def _both(now: Side, then: Side) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
+    return (now.run.argv, then.run.argv), (then.run.argv, now.run.argv)
 
 
 def _zone(new: Json, old: Json) -> Iterator[Change]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
-from json import dumps
+
+from .secrets import quote
 
 PACKAGES = 60  # at most
 NAMES = 80
@@ -18,24 +19,36 @@ _USUAL = frozenset(
     "SUDO_COMMAND SUDO_GID SUDO_UID SUDO_USER TERM TERM_PROGRAM TMUX TMUX_PANE USER VIRTUAL_ENV_PROMPT".split()
 )
 _PREFIXES = ("SSH_", "XDG_", "LC_", "BASH_", "VTE_", "HOLTER_", "SYSTEMD_", "GPG_", "PYTEST_")
-_known = (0, "")  # how many modules there were, and what was said of them
+_known: tuple[int, int, str] = (
+    -1,
+    -1,
+    "",
+)  # how many modules and variables there were, and what was said of them
 
 
 def said(kind: str) -> str:
-    """`,"about":{...}` for the end of a root run of this kind; "" where there is nothing to say."""
+    """`,"about":{...}` for the end of a root run of this kind; "" where there is nothing to say.
+
+    Put together anew only where modules or variables have become more or fewer: a call must cost microseconds.
+    """
     global _known
-    if _known[0] != len(sys.modules):
-        _known = (len(sys.modules), dumps(_packages()))
-    names = [name for name in sorted(os.environ) if name not in _USUAL and not name.startswith(_PREFIXES)][
-        :NAMES
-    ]
-    packages = _known[1] if kind != "command" else "{}"  # those of `holter run` are not the command's
+    if kind == "command":  # the packages of `holter run` are not the command's
+        return _said("{}")
+    now = (len(sys.modules), len(os.environ))
+    if _known[:2] != now:
+        _known = (*now, _said(_packages()))
+    return _known[2]
+
+
+def _said(packages: str) -> str:
+    names = [name for name in sorted(os.environ) if name not in _USUAL and not name.startswith(_PREFIXES)]
     if packages == "{}" and not names:
         return ""
-    return f',"about":{{"packages":{packages},"environ":{dumps([name[:100] for name in names])}}}'
+    return f',"about":{{"packages":{packages},"environ":[{",".join(quote(name[:100]) for name in names[:NAMES])}]}}'
 
 
-def _packages() -> dict[str, str]:
+def _packages() -> str:
+    """As a JSON object."""
     found = {}
     for name, module in list(sys.modules.items()):
         if "." in name or name in sys.stdlib_module_names or name == "holter":
@@ -43,4 +56,5 @@ def _packages() -> dict[str, str]:
         version = getattr(module, "__dict__", {}).get("__version__")  # a module's own __getattr__ may import
         if isinstance(version, str):
             found[name[:100]] = version[:40]
-    return dict(sorted(found.items())[:PACKAGES])
+    pairs = [f"{quote(name)}:{quote(version)}" for name, version in sorted(found.items())[:PACKAGES]]
+    return f"{{{','.join(pairs)}}}"

@@ -68,12 +68,18 @@ def _same(each: Run, run: Run) -> bool:
 
 
 def _varies(run: Run, good: list[Run]) -> frozenset[str]:
-    found = set()
-    for name in run.parameters:
-        values = {repr(each.parameters.get(name)) for each in good}
-        if len(good) > 2 and len(values) > len(good) / 2:
-            found.add(name)
-    return frozenset(found | ({"host"} if any(each.host == run.host for each in good) else set()))
+    """See `Case.varies`."""
+    found = {name for name in run.parameters if _differs([each.parameters.get(name) for each in good])}
+    if _differs([each.argv for each in good]):
+        found.add("command")
+    if any(each.host == run.host for each in good[1:]):
+        found.add("host")
+    return frozenset(found)
+
+
+def _differs(values: list[object]) -> bool:
+    """Whether it was another one in most of the successes."""
+    return len(values) > 1 and len({repr(each) for each in values}) > len(values) / 2
 
 
 def notes_of(backend: Backend, run: Run) -> tuple[str, ...]:

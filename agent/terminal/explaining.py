@@ -111,7 +111,7 @@ def _ask(command: str, text: str) -> int:
     try:
         argv = shlex.split(command)
         done = subprocess.run(
-            argv, input=text.encode("utf-8", "replace"), stdout=subprocess.PIPE, timeout=_ASKED
+            argv, check=False, input=text.encode("utf-8", "replace"), stdout=subprocess.PIPE, timeout=_ASKED
         )
     except ValueError as error:
         raise click.UsageError(f"--ask {command!r}: {error}") from None

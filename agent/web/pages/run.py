@@ -21,6 +21,7 @@ from ....backends.records import JobSummary, Json, Run, RunQuery
 from ....backends.verdicts import FAILURES
 from ... import images
 from ...watchdog.cancelling import asked
+from ...why import why
 from ..refusals import Refusal
 from ..state import State
 from ..tokens import Token
@@ -138,6 +139,7 @@ async def run_page(request: Request, token: Token, state: State) -> Response:
         request_open = asked(store, run.id) if not run.ended else None
         shown: Json = {"run": run, "parent": parent, "steps": steps, "window": window, "now": now}
         shown |= {"asked": request_open, "artifacts": [_shown(each) for each in run.artifacts]}
+        shown["why"] = why(store, run) if run.ended else None
         shown |= {"here": state.options.key is not None, "header": _header(store, run)}
         return page(request, "run.html", token, shown)
 

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 
@@ -111,8 +112,11 @@ def test_the_commit_of_a_checkout_is_found_without_git(tmp_path: Path, packed: b
         (git / "refs/heads/main").write_text(f"{commit}\n")
     script = tmp_path / "repo" / "jobs" / "x.py"
     script.parent.mkdir()
-    assert identity.code_of(str(script)) == {"file": str(script), "git_commit": commit}
+    script.write_text("print(1)\n")
+    crc = f"{crc32(script.read_bytes()):08x}"
+    assert identity.code_of(str(script)) == {"file": str(script), "git_commit": commit, "crc": crc}
     (git / "HEAD").write_text(f"{commit[::-1]}\n")
-    assert identity.code_of(str(script)) == {"file": str(script), "git_commit": commit[::-1]}
-    assert identity.code_of(str(tmp_path / "x.py")) == {"file": str(tmp_path / "x.py"), "git_commit": None}
+    assert identity.code_of(str(script)) == {"file": str(script), "git_commit": commit[::-1], "crc": crc}
+    missing = {"file": str(tmp_path / "x.py"), "git_commit": None, "crc": None}
+    assert identity.code_of(str(tmp_path / "x.py")) == missing
     assert identity.code_of(None) is None
