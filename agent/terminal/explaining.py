@@ -38,7 +38,7 @@ _TITLES = {
 )
 @as_json
 def explain(run: str, markdown: bool, ask: str | None, as_json: bool) -> int:
-    """Say why a run failed, what changed, who judged it, and who was told."""
+    """Say why a run failed, what changed, and who was told."""
     told = _told(run)
     if ask is not None:
         return _ask(ask, "\n".join(as_markdown(told)))

@@ -14,7 +14,7 @@ from holter.backends.records import Log, Run, RunQuery
 KEYS = (
     "id kind name run_name project state conditions parent_id root_id attempt attempts parameters result tags error "
     "reason created_at started_at ended_at duration_seconds host pid user code argv cwd exit_code signal usage "
-    "progress artifacts cause slots log_lines dropped"
+    "about progress artifacts cause slots log_lines dropped"
 ).split()
 AT = 1795413582.12345
 
