@@ -206,6 +206,7 @@ class Settings:
     alerts: tuple[Rule, ...] = ()
     retention: RetentionPolicy = RetentionPolicy()
     redact: tuple[str, ...] = ()
+    public: tuple[str, ...] = ()
     watchdog: WatchdogSettings = WatchdogSettings()
     host: HostSettings = HostSettings()
     rerun: RerunSettings = RerunSettings()

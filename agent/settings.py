@@ -242,6 +242,7 @@ TEMPLATE = """\
 
 # retention: {days: 90, keep_failures: 365d, logs_days: 30, max_bytes: 2GB}
 # redact: ["*_token"]                    # more names whose values are never recorded
+# public: [billing]                      # projects whose status page and badges `holter serve` shows to anybody
 # watchdog:
 #   interval: 1s                         # between two passes
 #   lost_after: 60s                      # silence of another host

@@ -103,7 +103,7 @@ def _long_forms(raw: dict[str, Any]) -> dict[str, Any]:
     for name in ("limits", "checks", "channels", "retention", "watchdog", "host", "rerun"):
         if name in out and out[name] is None:
             out[name] = {}
-    for name in ("alerts", "redact"):
+    for name in ("alerts", "public", "redact"):
         if name in out and out[name] is None:
             out[name] = []
     if isinstance(raw.get("alerts"), dict):

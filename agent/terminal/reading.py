@@ -131,9 +131,17 @@ def logs(
 @of_job
 @of_kind
 @of_project
+@click.option("--html", metavar="FILE", help="As one page to send around; - prints it.")
+@click.option("--public", is_flag=True, help="Of that page, only what anybody may see.")
 @as_json
-def report(since: float, kinds: tuple[str, ...], as_json: bool, **asked: Any) -> None:
+def report(
+    since: float, kinds: tuple[str, ...], html: str | None, public: bool, as_json: bool, **asked: Any
+) -> None:
     """Figures per job: success, completeness, durations, lateness."""
+    if html is not None or public:
+        from .sharing import share
+
+        return share(html, {**asked, "kinds": kinds, "roots": not kinds}, since, public=public)
     from ...backends.records import RunQuery
     from ..reports import report as figures
     from .desk import reading

@@ -8,6 +8,7 @@ from ..setting_types import Settings
 from .access import Access
 from .admission import Admission
 from .bindings import Projects
+from .kept import Kept
 from .options import Options
 from .stores import Stores
 from .writer import Writer
@@ -15,7 +16,8 @@ from .writer import Writer
 
 @define
 class State:
-    """`clocks`: addresses of clients whose clock was spoken of. `streams`: how many pages are told of news."""
+    """`clocks`: addresses of clients whose clock was spoken of. `streams`: how many pages are told of news.
+    `public`: what anybody was shown lately."""
 
     options: Options
     stores: Stores
@@ -26,3 +28,4 @@ class State:
     settings: Settings
     clocks: set[str] = field(factory=set)
     streams: int = 0
+    public: Kept = field(factory=Kept)

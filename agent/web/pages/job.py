@@ -19,12 +19,13 @@ from ....backends.ledger import Entry
 from ....backends.records import Bucket, Json, Run, RunQuery
 from ....backends.verdicts import FAILURES
 from ... import jobs, ledgers, reports
+from ...drawings import kind_of
 from ...watchdog import outbox
 from ..refusals import Refusal
 from ..state import State
 from ..tokens import Token
 from .lines import number_of
-from .marks import columns, kind_of, utc
+from .marks import columns, utc
 from .render import page
 
 TREND = 200  # newest runs whose durations are drawn

@@ -18,12 +18,12 @@ from ....backends.expected import Expectation
 from ....backends.fold import OPEN
 from ....backends.records import JobRuns, Json, RunQuery
 from ... import jobs
+from ...drawings import kind_of
 from ...ledgers import HEAD
 from ...watchdog import pulse
 from ...watchdog.incidents import Incident, open_incidents
 from ..state import State
 from ..tokens import Token
-from .marks import kind_of
 from .render import page
 
 TICKS = 30  # newest runs that are shown of a job

@@ -11,6 +11,7 @@ from .job import job_page
 from .lines import new_lines
 from .live import live
 from .overview import overview
+from .public import badge, status_page
 from .render import assets
 from .run import picture, run_page
 
@@ -44,4 +45,6 @@ PAGES = (
     Page("POST", "/sign-in", signing.sign_in, None),
     Page("POST", "/sign-out", signing.sign_out, READ),
     Page("GET", "/assets/{name}", assets, None),
+    Page("GET", "/public/{project}", status_page, None),
+    Page("GET", "/badge/{project}/{job:path}", badge, None),
 )

@@ -457,3 +457,52 @@ def test_news_of_a_run_are_told_to_whoever_may_see_it(site: Site) -> None:
         mine, lambda: tape.say("progress", run="r1", done=1, total=2).send(site.store)
     )
     assert "event" not in told(other, lambda: tape.log("r1", "news").end("r1").send(site.store))
+
+
+# --- for anybody --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def open_site(tmp_path: Path) -> Iterator[Site]:
+    (tmp_path / "holter.yaml").write_text("public: [shop]\n")
+    with collector(str(tmp_path)) as url:
+        store = open_backend("sqlite:///holter.db", str(tmp_path))
+        yield Site(store, url)
+        store.close()
+
+
+def test_a_project_that_is_public_has_a_status_page_and_badges_without_a_token(open_site: Site) -> None:
+    error = {"type": "ValueError", "message": "canary", "traceback": "canary", "fingerprint": "f"}
+    now = time.time() - 100
+    tape = Tape("j1", at=now, host="canary-host", user="canary").ran("r1", name="etl")
+    tape.start("r2", name="load", parameters={"x": "canary"}).log("r2", "canary").end(
+        "r2", "FAILED", error=error
+    )
+    tape.start("r3", name="sync").send(open_site.store)
+    Tape("j2", at=now, project="secret").ran("r4", name="concealed").send(open_site.store)
+    open_site.token(tokens.READ)
+    status, headers, text = open_site.get("/public/shop")
+    assert (status, "etl" in text, "canary" in text, "concealed" in text) == (200, True, False, False)
+    assert "script-src" not in headers["content-security-policy"]
+    for job, word in (("etl", "passing"), ("load", "failing"), ("sync", "running"), ("none", "unknown")):
+        status, headers, text = open_site.get(f"/badge/shop/{job}.svg")
+        assert (status, headers["content-type"]) == (200, "image/svg+xml")
+        assert f">{word}</text>" in text
+        assert "canary" not in text
+    assert {
+        open_site.get(path)[0] for path in ("/public/secret", "/public/none", "/badge/secret/concealed.svg")
+    } == {404}
+    assert open_site.get("/public/secret")[2].replace("secret", "x") == open_site.get("/public/none")[
+        2
+    ].replace("none", "x")
+
+
+def test_nothing_is_public_unless_it_is_said(site: Site) -> None:
+    Tape("j1").ran("r1").send(site.store)
+    assert {site.get(path)[0] for path in ("/public/shop", "/badge/shop/etl.svg")} == {404}
+
+
+def test_a_badge_of_any_name_is_sound(open_site: Site) -> None:
+    text = open_site.get(f"/badge/shop/{quote(EVIL)}.svg")[2]
+    assert "<script" not in text
+    assert "<img" not in text
