@@ -84,7 +84,7 @@ def show(run: str, as_json: bool) -> None:
     else:
         from .show import whole
 
-        screen.show(*whole(found, family, logs, desk.now))
+        screen.show(*whole(found, family, logs, desk.now, unicode=screen.blocks()))
 
 
 @click.command(epilog=RUN_HELP)

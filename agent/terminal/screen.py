@@ -49,6 +49,15 @@ def colours() -> bool:
     )
 
 
+def blocks() -> bool:
+    """Whether stdout's encoding has the signs that bars and sparklines are drawn with."""
+    try:
+        "█▓░·▁▄".encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def paint(text: str, colour: str) -> str:
     """The text in a colour, for lines that are too many for rich. It is clean, and `colours()` was asked."""
     return f"\x1b[{_CODES[colour]}m{text}\x1b[0m"
