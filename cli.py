@@ -19,6 +19,7 @@ from .agent.terminal.options import DURATION, RUN_HELP, AnyCase, as_json, run_ar
 from .agent.terminal.rerunning import rerun
 from .agent.terminal.serving import serve, token
 from .agent.terminal.slotting import slots
+from .agent.terminal.top import top
 from .backends.errors import HolterError
 from .backends.fold import ENDINGS
 
@@ -243,6 +244,7 @@ def completion(shell: str) -> None:
 
 for _verb in (
     *reading.VERBS,
+    top,
     slots,
     watch,
     alerts,

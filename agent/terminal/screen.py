@@ -49,6 +49,15 @@ def colours() -> bool:
     )
 
 
+def live() -> bool:
+    """Whether there is a terminal, at both ends, that pictures can be drawn on."""
+    return (
+        sys.stdin.isatty()
+        and sys.stdout.isatty()
+        and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
+    )
+
+
 def blocks() -> bool:
     """Whether stdout's encoding has the signs that bars and sparklines are drawn with."""
     try:
