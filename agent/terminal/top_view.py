@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ..occupancy import Occupancy
 from .tables import far, lasting, note, state_text
-from .text import line, moment, took
+from .text import clean, line, moment, took
 from .top_picture import Flow, Picture, Trouble
 
 KEYS = "↑↓ select  Enter open  l logs  c cancel  ? help  q quit"
@@ -51,9 +51,10 @@ def picture_lines(
     trouble = _section(_trouble_lines(picture, width), room and max(2, room // 4))
     slots = _section(_slot_lines(picture, width), room and max(2, room // 4))
     left = None if room is None else room - len(trouble) - len(slots)
-    flows = [_flow_line(each, picture.now, width, signs) for each in picture.live]
-    ended = [_flow_line(each, picture.now, width, signs) for each in picture.recent]
-    body = _runs(flows, ended, chosen, left, picture.more, signs)
+    timed = any(each.usual is not None for each in (*picture.live, *picture.recent))
+    flows = [_flow_line(each, picture.now, width, signs, timed) for each in picture.live]
+    ended = [_flow_line(each, picture.now, width, signs, timed) for each in picture.recent]
+    body = _runs(flows, ended, chosen, left, picture.more, signs, width)
     return [_fit(each, width) for each in (*_header(picture, width), *body, *trouble, *slots)][:height]
 
 
@@ -86,13 +87,14 @@ def _section(lines: Sequence[Text], most: int | None) -> list[Text]:
 
 
 def _runs(
-    live: list[Text], ended: list[Text], chosen: int, room: int | None, more: int, signs: Signs
+    live: list[Text], ended: list[Text], chosen: int, room: int | None, more: int, signs: Signs, width: int
 ) -> list[Text]:
     """Both lists with their titles, scrolled so that the chosen run is seen."""
     for place, each in enumerate((*live, *ended)):
         mark = place == chosen
         each.plain = (signs.mark if mark else " ") + each.plain[1:]
         if mark:
+            each.pad_right(max(0, width - cell_len(each.plain)))
             each.stylize("reverse")
     count = f"{len(live)}{f' and {more} more' if more else ''}"
     head = Text(f"RUNNING {count}" if live else "RUNNING nothing now", "bold")
@@ -109,7 +111,7 @@ def _runs(
 # --- one run ------------------------------------------------------------------------------------------------
 
 
-def _flow_line(flow: Flow, now: float, width: int, signs: Signs) -> Text:
+def _flow_line(flow: Flow, now: float, width: int, signs: Signs, timed: bool) -> Text:
     """Columns go as the width does: note and id first, then what is usual, then the bar, then all but sign and name."""
     run = flow.run
     state = state_text(run.state, run.conditions)
@@ -117,7 +119,7 @@ def _flow_line(flow: Flow, now: float, width: int, signs: Signs) -> Text:
         state = Text("! waits", "yellow")
     spent = lasting(run, now)
     lasted, usual = took(spent), f"~{took(flow.usual)}" if flow.usual is not None else ""
-    bar = _bar(flow, spent, 12 if width < 120 else 24, signs)
+    bar = _bar(flow, spent, 8 if width < 100 else 12 if width < 140 else 24, signs)
     what = line(run.run_name or run.name)
     at = moment(run.started_at or run.created_at, now)
     said = far(flow.progress) if flow.progress and not run.ended else note(run)
@@ -133,11 +135,11 @@ def _flow_line(flow: Flow, now: float, width: int, signs: Signs) -> Text:
             lasted.rjust(7),
         ]
         return _joined(parts, state, width)
-    names = min(40, max(14, width // 4))
-    parts = [set_cell_size(state.plain, 14), set_cell_size(what, names)]
+    names = min(40, max(14, width // 4 - 2))
+    parts = [set_cell_size(state.plain, 12 if width < 100 else 14), set_cell_size(what, names)]
     parts.append(bar if not run.ended else set_cell_size(at, cell_len(bar)))
     parts.append(lasted.rjust(7))
-    if width >= 76:
+    if timed and width >= 76:
         parts.append(usual.ljust(8))
     if width >= 140:
         parts += [set_cell_size(line(run.host or ""), 10), run.id]
@@ -172,10 +174,10 @@ def _share(flow: Flow, spent: float | None) -> str:
 def _bar(flow: Flow, spent: float | None, width: int, signs: Signs) -> str:
     rate, guess = _far(flow, spent)
     if rate is None:
-        return " " * (width + 6)
+        return " " * (width + 5)
     cells = int(min(1.0, max(0.0, rate)) * width)
     full = signs.guess if guess else signs.full
-    return full * cells + signs.empty * (width - cells) + _share(flow, spent).rjust(6)
+    return full * cells + signs.empty * (width - cells) + _share(flow, spent).rjust(5)
 
 
 # --- trouble and slots ---------------------------------------------------------------------------------------
@@ -241,4 +243,4 @@ def window(title: Text, body: Sequence[Text], width: int, height: int, top: int)
 
 def footer(text: str, width: int, style: str = "dim") -> Text:
     """The last line: keys, a question or an answer."""
-    return _fit(Text(line(text), style), width)
+    return _fit(Text(" ".join(clean(text).split("\n")), style), width)
