@@ -154,10 +154,13 @@ def watch(once: bool) -> int:
 
 @click.command(epilog=RUN_HELP)
 @run_argument
-@click.argument("state", type=AnyCase(*ENDINGS))
+@click.argument("state", type=AnyCase(*ENDINGS), metavar="STATE")
 @click.option("--reason", metavar="TEXT", default="", help="Why; it is recorded with your name.")
 def mark(run: str, state: str, reason: str) -> None:
-    """Say by hand how a run ended that cannot say so itself."""
+    """Say by hand how a run ended that cannot say so itself.
+
+    STATE is COMPLETED, FAILED, TIMED_OUT, CANCELLED, CRASHED or SKIPPED.
+    """
     from .agent.lookup import find_run
     from .agent.terminal.desk import opened
     from .agent.watchdog.marking import mark as judge

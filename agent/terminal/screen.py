@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from .text import line
 
@@ -40,10 +40,15 @@ def as_json(value: Any, indent: int | None = 2) -> None:
         sys.stdout.flush()
 
 
+def forced() -> bool:
+    """Whether colours are wanted in a pipe too."""
+    return bool(os.environ.get("FORCE_COLOR")) and "NO_COLOR" not in os.environ
+
+
 def colours() -> bool:
     """Whether stdout takes colours."""
     return (
-        sys.stdout.isatty()
+        (sys.stdout.isatty() or forced())
         and "NO_COLOR" not in os.environ
         and os.environ.get("TERM") not in ("dumb", "unknown")
     )
@@ -81,7 +86,15 @@ def show(*parts: RenderableType) -> None:
         for part in parts:
             console.print(part)
         return
-    console = Console(highlight=False, markup=False, emoji=False, color_system=None, width=UNBOUNDED)
+    system: Literal["standard"] | None = "standard" if forced() else None
+    console = Console(
+        highlight=False,
+        markup=False,
+        emoji=False,
+        color_system=system,
+        force_terminal=forced(),
+        width=UNBOUNDED,
+    )
     with console.capture() as caught:
         for part in parts:
             console.print(part)

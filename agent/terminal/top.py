@@ -38,7 +38,7 @@ WIDTH = 160  # columns of a picture that goes into a pipe
 )
 @as_json
 def top(interval: float, as_json: bool, **asked: Any) -> int:
-    """Watch what runs now: progress, slots, open alerts; open, follow, cancel."""
+    """Live: what runs and how far it is, slots, alerts; keys to act."""
     from ...backends.records import RunQuery
     from ..settings import load
 
