@@ -13,6 +13,7 @@ from ..backends.records import Json, Run
 
 WAITS, RUNS, FAILS, DELAYS = "waits", "runs", "fails", "delays"  # kinds of spans
 MOST = 60  # rows, beyond which runs are put together by name
+SAMPLES = 5  # runs in trouble of one name that have rows of their own then
 GRAIN = 400  # parts of the axis, between which the spans of runs put together are not told apart
 _BAD = ("FAILED", "TIMED_OUT", "CRASHED")
 
@@ -174,7 +175,7 @@ def _together(
     rows: list[Row] = []
     for group, held in sorted(chosen, key=lambda each: each[0].start):
         rows.append(group)
-        bad = [each for each in held if not each.well][: room if len(held) > 1 else 0]
+        bad = [each for each in held if not each.well][: min(room, SAMPLES) if len(held) > 1 else 0]
         rows += [_row(each, 2, origin, now) for each in bad]
         room -= len(bad)
     return rows, len(family) - sum(group.count for group, _ in chosen)

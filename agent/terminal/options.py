@@ -34,8 +34,8 @@ class AnyCase(click.Choice[str]):
             said, words = str(value).lower(), [str(each) for each in self.choices]
             near = [_SAME.get(said, "").lower(), *get_close_matches(said, map(str.lower, words), n=1)]
             meant = next((word for word in words for each in near if word.lower() == each), None)
-            hint = f"did you mean {meant}? " if meant else ""
-            self.fail(f"{value!r} is not known here; {hint}{', '.join(words)} are", param, ctx)
+            hint = f"; did you mean {meant}?" if meant else ""
+            self.fail(f"{value!r} is not one of {', '.join(words)}{hint}", param, ctx)
 
 
 _SAME = {

@@ -28,13 +28,14 @@ def lines(
     runs, by id; there is room for them from ROOMY columns on."""
     signs = BLOCKS if unicode else ASCII
     rows = fall.rows if len(fall.rows[0].spans) > 1 else fall.rows[1:]  # the run's own bar would be full
-    cells = [(_name(row), *_facts(row, width), (notes or {}).get(row.id or "", "")) for row in rows]
+    cells = [(_name(row), *_facts(row, width)) for row in rows]
     widths = [max((cell_len(cell[place].plain) for cell in cells), default=0) for place in range(4)]
     widths[0] = min(widths[0], max(10, width // 3))
     others = sum(each + len(GAP) for each in widths if each) + 2
     bar = max(4, min(WIDEST, (width - others) if width < ROOMY else (width - others) // 2 + 4))
     yield Text(" " * (2 + widths[0]) + GAP + _axis(fall.seconds, bar), "dim")
-    for row, (name, state, lasted, run_id, note) in zip(rows, cells):
+    for row, (name, state, lasted, run_id) in zip(rows, cells):
+        note = (notes or {}).get(row.id or "", "")
         name.truncate(widths[0], overflow="ellipsis", pad=True)
         parts = [name, bar_of(row.spans, fall.seconds, bar, signs), state, lasted, run_id]
         state.pad_right(widths[1] - cell_len(state.plain))
