@@ -20,6 +20,7 @@ from .agent.terminal.options import DURATION, RUN_HELP, AnyCase, as_json, run_ar
 from .agent.terminal.rerunning import rerun
 from .agent.terminal.serving import serve, token
 from .agent.terminal.slotting import slots
+from .agent.terminal.top import top
 from .backends.errors import HolterError
 from .backends.fold import ENDINGS
 
@@ -154,10 +155,13 @@ def watch(once: bool) -> int:
 
 @click.command(epilog=RUN_HELP)
 @run_argument
-@click.argument("state", type=AnyCase(*ENDINGS))
+@click.argument("state", type=AnyCase(*ENDINGS), metavar="STATE")
 @click.option("--reason", metavar="TEXT", default="", help="Why; it is recorded with your name.")
 def mark(run: str, state: str, reason: str) -> None:
-    """Say by hand how a run ended that cannot say so itself."""
+    """Say by hand how a run ended that cannot say so itself.
+
+    STATE is COMPLETED, FAILED, TIMED_OUT, CANCELLED, CRASHED or SKIPPED.
+    """
     from .agent.lookup import find_run
     from .agent.terminal.desk import opened
     from .agent.watchdog.marking import mark as judge
@@ -244,6 +248,7 @@ def completion(shell: str) -> None:
 
 for _verb in (
     *reading.VERBS,
+    top,
     slots,
     watch,
     alerts,

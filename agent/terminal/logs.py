@@ -45,18 +45,19 @@ class Wanted:
 class Printer:
     """Prints lines with their local time, and the name of the task where the line is not `run`'s own."""
 
-    def __init__(self, backend: Backend, run: Run) -> None:
+    def __init__(self, backend: Backend, run: Run, *, colours: bool | None = None) -> None:
         self._backend = backend
         self._names = {run.id: ""}
         self._root = run.root_id
-        self._colours = screen.colours()
+        self._colours = screen.colours() if colours is None else colours
         self._today = time.localtime()[:3]
 
     def put(self, logs: Iterable[Log]) -> None:
-        sys.stdout.writelines(f"{self._line(log)}\n" for log in logs)
+        sys.stdout.writelines(f"{self.text_of(log)}\n" for log in logs)
         sys.stdout.flush()
 
-    def _line(self, log: Log) -> str:
+    def text_of(self, log: Log) -> str:
+        """The line as it is printed; its own line breaks stay."""
         then = time.localtime(log.at)
         day = "" if then[:3] == self._today else time.strftime("%Y-%m-%d ", then)
         head = f"{day}{time.strftime('%H:%M:%S', then)}.{int(log.at * 1000) % 1000:03d} "

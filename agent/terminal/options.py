@@ -24,6 +24,28 @@ class AnyCase(click.Choice[str]):
     def __init__(self, *words: str) -> None:
         super().__init__(words, case_sensitive=False)
 
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Whoever says it in another word is told ours."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            from difflib import get_close_matches
+
+            said, words = str(value).lower(), [str(each) for each in self.choices]
+            near = [_SAME.get(said, "").lower(), *get_close_matches(said, map(str.lower, words), n=1)]
+            meant = next((word for word in words for each in near if word.lower() == each), None)
+            hint = f"; did you mean {meant}?" if meant else ""
+            self.fail(f"{value!r} is not one of {', '.join(words)}{hint}", param, ctx)
+
+
+_SAME = {
+    **dict.fromkeys(("finished", "done", "ok", "success", "succeeded", "complete"), "COMPLETED"),
+    **dict.fromkeys(("error", "broken", "failure"), "FAILED"),
+    **dict.fromkeys(("killed", "died", "dead"), "CRASHED"),
+    **dict.fromkeys(("canceled", "stopped", "aborted"), "CANCELLED"),
+    **dict.fromkeys(("timeout", "timedout"), "TIMED_OUT"),
+}
+
 
 DURATION = Duration()
 RUN_HELP = "RUN is an id, the beginning of one, `last`, or `last:JOB`."

@@ -7,8 +7,10 @@ from typing import Any
 import click
 
 from ...backends.fold import CONDITIONS, KINDS, STATES
-from . import screen
+from . import formats, screen
+from .formats import shaped
 from .options import DURATION, RUN_HELP, AnyCase, as_json, run_argument
+from .watching import watched
 
 of_job = click.option(
     "--job", metavar="NAME", help="Only this job; a shell pattern such as 'nightly-*' works."
@@ -41,8 +43,9 @@ of_kind = click.option(
 @click.option(
     "--limit", type=click.IntRange(1), default=50, show_default=True, metavar="N", help="At most so many."
 )
-@as_json
-def runs(since: float | None, limit: int, as_json: bool, **asked: Any) -> None:
+@shaped
+@watched
+def runs(since: float | None, limit: int, shape: str, **asked: Any) -> None:
     """List what ran, newest first."""
     from ...backends.records import RunQuery
     from ..lookup import steps_now
@@ -52,9 +55,11 @@ def runs(since: float | None, limit: int, as_json: bool, **asked: Any) -> None:
         start = None if since is None else desk.now - since
         query = RunQuery(**asked, since=start, limit=limit, roots=not asked["kinds"])
         found = desk.backend.runs(query)
-        steps = {} if as_json else steps_now(desk.backend, found)
-    if as_json:
+        steps = steps_now(desk.backend, found) if shape == "table" else {}
+    if shape == "json":
         screen.as_json([run.to_json() for run in found])
+    elif shape != "table":
+        formats.put(shape, formats.RUN, (formats.run_row(run.to_json()) for run in found))
     elif not found:
         screen.hint("No run matches." if any(asked.values()) or since is not None else screen.EMPTY)
     else:
@@ -84,7 +89,7 @@ def show(run: str, as_json: bool) -> None:
     else:
         from .show import whole
 
-        screen.show(*whole(found, family, logs, desk.now))
+        screen.show(*whole(found, family, logs, desk.now, unicode=screen.blocks()))
 
 
 @click.command(epilog=RUN_HELP)
@@ -133,9 +138,10 @@ def logs(
 @of_project
 @click.option("--html", metavar="FILE", help="As one page to send around; - prints it.")
 @click.option("--public", is_flag=True, help="Of that page, only what anybody may see.")
-@as_json
+@shaped
+@watched
 def report(
-    since: float, kinds: tuple[str, ...], html: str | None, public: bool, as_json: bool, **asked: Any
+    since: float, kinds: tuple[str, ...], html: str | None, public: bool, shape: str, **asked: Any
 ) -> None:
     """Figures per job: success, completeness, durations, lateness."""
     if html is not None or public:
@@ -145,18 +151,22 @@ def report(
     from ...backends.records import RunQuery
     from ..reports import report as figures
     from .desk import reading
+    from .trends import trends
 
     with reading() as desk:
         query = RunQuery(**asked, kinds=kinds, roots=not kinds, since=desk.now - since, until=desk.now)
         found = figures(desk.backend, desk.settings.checks, query)
-    if as_json:
+        over_time = trends(desk.backend, query, found) if shape == "table" else {}
+    if shape == "json":
         screen.as_json(found.to_json())
+    elif shape != "table":
+        formats.put(shape, formats.JOB, (formats.job_row(job.to_json()) for job in found.jobs))
     elif not found.jobs:
         screen.hint("Nothing ran in that time; `--since 30d` looks further back.")
     else:
-        from .tables import report_table
+        from .tables import ReportTable
 
-        screen.show(report_table(found, desk.now))
+        screen.show(ReportTable(found, desk.now, over_time, unicode=screen.blocks()))
 
 
 @click.command()
@@ -169,16 +179,19 @@ def report(
     metavar="30d",
     help="Jobs that ran in this time.",
 )
-@as_json
-def status(job: str | None, since: float, as_json: bool) -> int:
+@shaped
+@watched
+def status(job: str | None, since: float, shape: str) -> int:
     """Say whether each job is well; exit 1 if one is not."""
     from ..reports import status as judged
     from .desk import reading
 
     with reading() as desk:
         jobs = judged(desk.backend, desk.settings, desk.now, since=desk.now - since, job=job)
-    if as_json:
+    if shape == "json":
         screen.as_json([each.to_json() for each in jobs])
+    elif shape != "table":
+        formats.put(shape, formats.STATUS, (formats.status_row(each.to_json()) for each in jobs))
     elif not jobs:
         screen.hint("No such job." if job else screen.EMPTY)
     else:

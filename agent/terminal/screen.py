@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from .text import line
 
@@ -40,13 +40,36 @@ def as_json(value: Any, indent: int | None = 2) -> None:
         sys.stdout.flush()
 
 
+def forced() -> bool:
+    """Whether colours are wanted in a pipe too."""
+    return bool(os.environ.get("FORCE_COLOR")) and "NO_COLOR" not in os.environ
+
+
 def colours() -> bool:
     """Whether stdout takes colours."""
     return (
-        sys.stdout.isatty()
+        (sys.stdout.isatty() or forced())
         and "NO_COLOR" not in os.environ
         and os.environ.get("TERM") not in ("dumb", "unknown")
     )
+
+
+def live() -> bool:
+    """Whether there is a terminal, at both ends, that pictures can be drawn on."""
+    return (
+        sys.stdin.isatty()
+        and sys.stdout.isatty()
+        and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
+    )
+
+
+def blocks() -> bool:
+    """Whether stdout's encoding has the signs that bars and sparklines are drawn with."""
+    try:
+        "█▓░·▁▄".encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def paint(text: str, colour: str) -> str:
@@ -63,7 +86,15 @@ def show(*parts: RenderableType) -> None:
         for part in parts:
             console.print(part)
         return
-    console = Console(highlight=False, markup=False, emoji=False, color_system=None, width=UNBOUNDED)
+    system: Literal["standard"] | None = "standard" if forced() else None
+    console = Console(
+        highlight=False,
+        markup=False,
+        emoji=False,
+        color_system=system,
+        force_terminal=forced(),
+        width=UNBOUNDED,
+    )
     with console.capture() as caught:
         for part in parts:
             console.print(part)

@@ -6,22 +6,25 @@ from collections.abc import Iterator, Sequence
 from json import dumps
 from typing import Any
 
-from rich.console import RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from ...backends.records import Json, Log, Run
-from ..lookup import children_of
+from ..waterfall import waterfall
 from .grid import Grid
 from .tables import far, lasting, note, state_text
 from .text import NOTHING, clean, error_line, line, moment, size, stamp, took
+from .waterfall import lines
 
-STEPS = 60  # lines of the tree of tasks; the rest is counted
 VALUE = 400  # characters of a parameter or result
 
 
-def whole(run: Run, family: Sequence[Run], logs: Sequence[Log], now: float) -> Iterator[RenderableType]:
-    """The parts of `holter show`. `family` are the run's descendants, oldest first, `logs` its last lines."""
+def whole(
+    run: Run, family: Sequence[Run], logs: Sequence[Log], now: float, *, unicode: bool = True
+) -> Iterator[RenderableType]:
+    """The parts of `holter show`. `family` are the run's descendants, oldest first, `logs` its last lines. Without
+    `unicode` bars are drawn in ASCII."""
     yield _title(run, now)
     yield _facts(run, now)
     if run.parameters:
@@ -35,7 +38,7 @@ def whole(run: Run, family: Sequence[Run], logs: Sequence[Log], now: float) -> I
     if run.artifacts:
         yield from _section("Artifacts", [_artifact(each) for each in run.artifacts])
     if family:
-        yield from _section("Steps", [_steps(run, family, now)])
+        yield from _section("Steps", [_Steps(run, family, now, unicode)])
     if logs:
         yield from _section(
             "Last lines", [Text(f"  {row}") for log in logs for row in clean(log.text).splitlines()]
@@ -173,29 +176,17 @@ def _artifact(each: Json) -> Text:
     return Text.assemble((f"  {line(each.get('key'))}", "bold"), about, f" {line(each.get('type'))}: {shown}")
 
 
-def _steps(run: Run, family: Sequence[Run], now: float) -> RenderableType:
-    """The tree of descendants as they started; where it has to be cut, those in trouble stay."""
-    rows = list(_walk(run, family))
-    kept = rows if len(rows) <= STEPS else [row for row in rows if not row[1].well][:STEPS] or rows[:STEPS]
-    columns = ("what", "state", "took", "id", "note")
-    table = Grid(*columns, right=("took",), elastic={"note": 10, "what": 10}, header=False)
-    for indent, each in kept:
-        name = Text.assemble(f"  {indent}", (line(each.run_name or each.name), "bold"))
-        lasted = Text(took(lasting(each, now)))
-        state = state_text(each.state, each.conditions)
-        table.add(name, state, lasted, Text(line(each.id), "dim"), Text(note(each), "dim"))
-    if len(kept) < len(rows):
-        table.add(Text(f"  ... and {len(rows) - len(kept):,} more", "dim"))
-    return table
+class _Steps:
+    """The waterfall of what ran inside, as wide as there is room. In a pipe there is room for whole notes."""
 
+    def __init__(self, run: Run, family: Sequence[Run], now: float, unicode: bool) -> None:
+        self._fall = waterfall(run, family, now)
+        rows = {row.id for row in self._fall.rows}
+        self._notes = {each.id: note(each) for each in family if each.id in rows}
+        self._unicode = unicode
 
-def _walk(run: Run, family: Sequence[Run]) -> Iterator[tuple[str, Run]]:
-    children = children_of(list(family))
-    front = [("", child) for child in reversed(children[run.id])]
-    while front:
-        indent, each = front.pop()
-        yield indent, each
-        front += [(indent + "  ", child) for child in reversed(children[each.id])]
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        yield from lines(self._fall, options.max_width, unicode=self._unicode, notes=self._notes)
 
 
 def _next(run: Run, family: Sequence[Run]) -> Iterator[str]:

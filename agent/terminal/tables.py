@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console, ConsoleOptions
 from rich.table import Table
 from rich.text import Text
 
 from ...backends.records import Json, Run
 from ..tenants import Tenant, expires_in, is_gone
 from .grid import Grid
+from .sparkline import sparkline, ticks
 from .text import NOTHING, error_line, line, moment, share, stamp, took, unix
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from ..slots import Place
     from ..watchdog.finding import Finding
     from ..web.tokens import Token
+    from .trends import Trend
 
 STYLES = {
     "PENDING": ("·", "dim"),
@@ -119,15 +122,34 @@ def job_name(project: str, name: str) -> str:
     return line(name if project == "default" else f"{project}/{name}")
 
 
-def report_table(found: Report, now: float) -> Grid:
-    columns = ["JOB", "RUNS", "ENDINGS", "OK", "KEPT", "P50", "P95", "LATE", "LAST"]
-    kept = any(job.completeness is not None for job in found.jobs)
-    columns = [name for name in columns if kept or name not in ("KEPT", "LATE")]
-    table = Grid(*columns, right=("RUNS", "OK", "KEPT", "P50", "P95", "LATE"), elastic={"JOB": 10})
-    for job in found.jobs:
-        cells = _report_cells(job, now)
-        table.add(*(cells[name] for name in columns))
-    return table
+class ReportTable:
+    """Figures per job, as many as there is room for. `over_time` is by (project, name, kind)."""
+
+    def __init__(
+        self, found: Report, now: float, over_time: Mapping[Any, Trend], *, unicode: bool = True
+    ) -> None:
+        self._kept = any(job.completeness is not None for job in found.jobs)
+        self._rows = [_report_cells(job, now) for job in found.jobs]
+        for row, job in zip(self._rows, found.jobs):
+            figures = job.figures
+            trend = over_time.get((figures.project, figures.name, figures.kind))
+            row["OVER TIME"] = sparkline(trend.counts, trend.bad, unicode=unicode) if trend else Text()
+            row["NEWEST"] = ticks(trend.newest, unicode=unicode) if trend else Text()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Grid]:
+        room = options.max_width
+        wide, narrow = room >= WIDE, room < NARROW
+        left_out = {*([] if wide else ["ENDINGS", "P95", "LATE"]), *([] if self._kept else ["KEPT", "LATE"])}
+        left_out |= {"KEPT", "P50", "OVER TIME"} if narrow else set()
+        columns = [name for name in _REPORT if name not in left_out]
+        table = Grid(*columns, right=("RUNS", "OK", "KEPT", "P50", "P95", "LATE"), elastic={"JOB": 8})
+        for row in self._rows:
+            table.add(*(row[name] for name in columns))
+        yield table
+
+
+WIDE, NARROW = 110, 70  # columns from which a report has all its figures, and below which only the main ones
+_REPORT = "JOB,RUNS,ENDINGS,OK,KEPT,P50,P95,LATE,OVER TIME,NEWEST,LAST".split(",")
 
 
 def _report_cells(job: JobReport, now: float) -> dict[str, Text]:

@@ -274,7 +274,7 @@ def test_show_tells_people_the_whole_story(holter: Holter) -> None:
         f"holter logs {run['id']}",
     ):
         assert part in shown, part
-    steps = shown.partition("\nSteps\n")[2].splitlines()[:3]
+    steps = shown.partition("\nSteps\n")[2].splitlines()[1:4]  # under the axis
     assert [row[: len(row) - len(row.lstrip())] + row.split()[0] for row in steps] == [
         "  greet",
         "  outer",
