@@ -116,7 +116,7 @@ def _row(run: Run, depth: int, origin: float, now: float) -> Row:
         start=start,
         end=end,
         seconds=max(0.0, spent),
-        spans=tuple(_moved(span, origin) for span in _spans(run, now)),
+        spans=tuple(_moved(span, origin) for span in spans(run, now)),
         attempts=run.attempt,
         failures=int(run.state in _BAD),
         live=int(run.state in OPEN),
@@ -132,8 +132,8 @@ def _moved(span: Span, origin: float) -> Span:
     return Span(span.kind, span.start - origin, max(span.start, span.end) - origin)
 
 
-def _spans(run: Run, now: float) -> Iterator[Span]:
-    """In Unix seconds."""
+def spans(run: Run, now: float) -> Iterator[Span]:
+    """What a run did when, in the order in which it is drawn; in Unix seconds, not from an origin."""
     end = _end(run, now)
     began = end if run.started_at is None else run.started_at
     if began > run.created_at:

@@ -21,6 +21,7 @@ from ....backends.records import JobSummary, Json, Run, RunQuery
 from ....backends.verdicts import FAILURES
 from ... import images
 from ...watchdog.cancelling import asked
+from ...waterfall import spans
 from ...why import why
 from ..refusals import Refusal
 from ..state import State
@@ -29,6 +30,7 @@ from . import lines
 from .render import HEADERS, page
 
 STEPS = 200  # rows of the waterfall on a page
+_SAID = {"waits": "waited", "runs": "ran", "fails": "failed after", "delays": "waited to try again"}
 GROUPED_FROM = 50  # steps, from which on they are also counted by name
 _PICTURE = re.compile(r"artifacts/[0-9a-f]{32}\.(png|jpg|jpeg|gif|svg|webp)")
 _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
@@ -109,21 +111,13 @@ def _bad(by_state: dict[str, int]) -> int:
 
 
 def bars_of(run: Run, since: float, until: float, now: float) -> Iterator[Bar]:
-    """The attempts of a step, and what it waited between them."""
-    scale, before = 1000 / (until - since), run.created_at
-
-    def bar(kind: str, start: float, end: float, title: str) -> Bar:
-        x = min(999.0, max(0.0, (start - since) * scale))
-        return Bar(kind, x, min(1000 - x, max(1.5, (end - start) * scale)), title)
-
-    for each in run.attempts:
-        start, end = each["started_at"] or run.created_at, each["ended_at"] or run.ended_at or now
-        if start - before > 0.001 * (until - since):
-            yield bar("wait", before, start, f"waited {start - before:.3g} s")
-        last = each["attempt"] == run.attempt
-        kind = "bad" if each["error"] or (last and run.state in FAILURES) else "good" if run.ended else "busy"
-        yield bar(kind, start, end, f"attempt {each['attempt']}: {max(0.0, end - start):.3g} s")
-        before = end
+    """What the step did when: its attempts, and what it waited before and between them."""
+    scale = 1000 / (until - since)
+    for span in spans(run, now):
+        x = min(999.0, max(0.0, (span.start - since) * scale))
+        lasted = max(0.0, span.end - span.start)
+        kind = {"fails": "bad", "runs": "good" if run.ended else "busy"}.get(span.kind, "wait")
+        yield Bar(kind, x, min(1000 - x, max(1.5, lasted * scale)), f"{_SAID[span.kind]} {lasted:.3g} s")
 
 
 async def run_page(request: Request, token: Token, state: State) -> Response:
