@@ -11,6 +11,7 @@ import click
 from . import __version__
 from .agent.terminal import reading, screen
 from .agent.terminal.alerting import alerts
+from .agent.terminal.assisting import mcp
 from .agent.terminal.cancelling import cancel
 from .agent.terminal.checks import checks
 from .agent.terminal.copying import copy
@@ -261,6 +262,7 @@ for _verb in (
     ui,
     serve,
     token,
+    mcp,
     copy,
     doctor,
     completion,
