@@ -9,7 +9,7 @@ from ...backends.errors import HolterError
 
 @click.command()
 def mcp() -> int:
-    """Let a coding assistant read: a server of the Model Context Protocol on stdin and stdout."""
+    """Let coding assistants read (Model Context Protocol)."""
     try:
         from .assistant import serve
     except ImportError as error:
