@@ -191,13 +191,10 @@ def _trouble_lines(picture: Picture, width: int) -> list[Text]:
 
 
 def _trouble(each: Trouble, now: float) -> Text:
+    event = set_cell_size(line(each.event), 12)
     lasts = took(max(0.0, now - each.since)).rjust(7)
     return Text.assemble(
-        "  ",
-        (set_cell_size(line(each.event), 13), "red"),
-        f"{lasts}{GAP}",
-        (each.about, "bold"),
-        f"{GAP}{each.reason}",
+        "  ", (event, "red"), f" {lasts}{GAP}", (line(each.about), "bold"), f"{GAP}{line(each.reason)}"
     )
 
 
