@@ -244,7 +244,7 @@ def test_without_a_terminal_it_prints_one_plain_picture(busy: Host) -> None:
 
 
 def test_show_draws_the_waterfall_as_wide_as_the_window(terminal: Callable[..., Terminal]) -> None:
-    rows = terminal("show", "last:stepwise", lines=30).sees("█ ran  ▓ failed", "· before the next attempt")
+    rows = terminal("show", "last:stepwise").sees("█ ran  ▓ failed", "· before the next attempt")
     flaky, last = (next(row for row in rows if row.startswith(f"  {name}")) for name in ("flaky", "last"))
     assert "▓·" in flaky.replace("▓▓", "▓") and "·█" in flaky
     assert flaky.index("█") < last.index("█") and all(len(row) <= 80 for row in rows)
@@ -254,7 +254,7 @@ def test_show_draws_the_waterfall_as_wide_as_the_window(terminal: Callable[..., 
     assert "✔ COMPLETED" in last and last.count("█") > 15 and max(map(len, wide)) > 80
 
 
-def test_watch_draws_again_until_ctrl_c_and_prints_once_in_a_pipe(
+def test_watch_draws_again_until_ctrl_c_and_once_in_a_pipe(
     busy: Host, terminal: Callable[..., Terminal]
 ) -> None:
     window = terminal("runs", "--watch", "1", "--job", "new")
