@@ -139,7 +139,7 @@ def _flow_line(flow: Flow, now: float, width: int, signs: Signs, timed: bool) ->
     parts = [set_cell_size(state.plain, 12 if width < 100 else 14), set_cell_size(what, names)]
     parts.append(bar if not run.ended else set_cell_size(at, cell_len(bar)))
     parts.append(lasted.rjust(7))
-    if timed and width >= 76:
+    if timed and width >= (100 if run.ended or flow.waits else 76):
         parts.append(usual.ljust(8))
     if width >= 140:
         parts += [set_cell_size(line(run.host or ""), 10), run.id]
