@@ -139,7 +139,7 @@ def _flow_line(flow: Flow, now: float, width: int, signs: Signs, timed: bool) ->
     parts = [set_cell_size(state.plain, 12 if width < 100 else 14), set_cell_size(what, names)]
     parts.append(bar if not run.ended else set_cell_size(at, cell_len(bar)))
     parts.append(lasted.rjust(7))
-    if timed and width >= 76:
+    if timed and width >= (100 if run.ended or flow.waits else 76):
         parts.append(usual.ljust(8))
     if width >= 140:
         parts += [set_cell_size(line(run.host or ""), 10), run.id]
@@ -191,13 +191,10 @@ def _trouble_lines(picture: Picture, width: int) -> list[Text]:
 
 
 def _trouble(each: Trouble, now: float) -> Text:
+    event = set_cell_size(line(each.event), 12)
     lasts = took(max(0.0, now - each.since)).rjust(7)
     return Text.assemble(
-        "  ",
-        (set_cell_size(line(each.event), 13), "red"),
-        f"{lasts}{GAP}",
-        (each.about, "bold"),
-        f"{GAP}{each.reason}",
+        "  ", (event, "red"), f" {lasts}{GAP}", (line(each.about), "bold"), f"{GAP}{line(each.reason)}"
     )
 
 

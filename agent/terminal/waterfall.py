@@ -33,7 +33,9 @@ def lines(
     widths[0] = min(widths[0], max(10, width // 3))
     others = sum(each + len(GAP) for each in widths if each) + 2
     bar = max(4, min(WIDEST, (width - others) if width < ROOMY else (width - others) // 2 + 4))
-    yield Text(" " * (2 + widths[0]) + GAP + _axis(fall.seconds, bar), "dim")
+    axis = Text(" " * (2 + widths[0]) + GAP + _axis(fall.seconds, bar), "dim")
+    axis.truncate(width)
+    yield axis
     for row, (name, state, lasted, run_id) in zip(rows, cells):
         note = (notes or {}).get(row.id or "", "")
         name.truncate(widths[0], overflow="ellipsis", pad=True)

@@ -244,7 +244,7 @@ def test_without_a_terminal_it_prints_one_plain_picture(busy: Host) -> None:
 
 
 def test_show_draws_the_waterfall_as_wide_as_the_window(terminal: Callable[..., Terminal]) -> None:
-    rows = terminal("show", "last:stepwise", lines=30).sees("█ ran  ▓ failed", "· before the next attempt")
+    rows = terminal("show", "last:stepwise").sees("█ ran  ▓ failed", "· before the next attempt")
     flaky, last = (next(row for row in rows if row.startswith(f"  {name}")) for name in ("flaky", "last"))
     assert "▓·" in flaky.replace("▓▓", "▓") and "·█" in flaky
     assert flaky.index("█") < last.index("█") and all(len(row) <= 80 for row in rows)
@@ -252,3 +252,25 @@ def test_show_draws_the_waterfall_as_wide_as_the_window(terminal: Callable[..., 
     wide = terminal("show", "last:stepwise", columns=200, lines=30).sees("█ ran  ▓ failed", "COMPLETED")
     last = next(row for row in wide if row.startswith("  last"))
     assert "✔ COMPLETED" in last and last.count("█") > 15 and max(map(len, wide)) > 80
+
+
+def test_watch_draws_again_until_ctrl_c_and_once_in_a_pipe(
+    busy: Host, terminal: Callable[..., Terminal]
+) -> None:
+    window = terminal("runs", "--watch", "1", "--job", "new")
+    window.sees("No run matches.")
+    assert busy.holter("run", "--name", "new", "--", "true").code == 0
+    rows = window.sees("COMPLETED")
+    assert "No run matches." not in "".join(rows)
+    window.press("\x03")
+    assert window.ends() == 130
+    assert busy.holter("status", "--watch").out.count("stepwise") == 1
+
+
+def test_colours_go_where_they_are_forced_and_nowhere_where_they_are_not_wanted(
+    busy: Host, terminal: Callable[..., Terminal]
+) -> None:
+    assert "\x1b[32m" in busy.holter("report", FORCE_COLOR="1").out
+    assert "\x1b" not in busy.holter("report", FORCE_COLOR="1", NO_COLOR="1").out
+    table = busy.holter("runs", "--format", "markdown", "--job", "stepwise").out.splitlines()
+    assert table[2].startswith("| ") and "| stepwise |" in table[2] and len(table) == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from statistics import median
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from holter.agent.web import tokens
 from holter.backends.records import RunQuery
 
-from .conftest import Fleet, Looker, go_on, until
+from .conftest import HOLTER, Fleet, Looker, go_on, until
 
 STEPS = """
     import sys
@@ -302,3 +303,31 @@ def test_without_scripts_every_page_still_shows_everything(fleet: Fleet, looker:
     assert "no such day" in page.locator("#error h2").inner_text()
     assert page.locator("#lines li").count() >= 3
     assert page.url.endswith(run.id)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_a_report_opens_from_disk_asks_for_nothing_and_is_readable_by_everybody(
+    fleet: Fleet, looker: Looker, dark: bool
+) -> None:
+    for word in ("end", "fail"):
+        go_on(fleet.start(STEPS), word)
+    until(lambda: len(fleet.store.runs(RunQuery(roots=True, states=("FAILED", "COMPLETED")))) == 2)
+    path = fleet.folder / "report.html"
+    done = subprocess.run(
+        [HOLTER, "report", "--html", str(path)], env=fleet.env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    for width in (1280, 380):
+        page = looker.open(dark=dark, width=width)
+        asked: list[str] = []
+        page.on("request", lambda request, asked=asked: asked.append(request.url))
+        page.goto(path.as_uri())
+        page.get_by_text("ValueError: no such day: 2026-11-23").first.wait_for()
+        assert asked == [path.as_uri()]
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        looker.picture(page, f"report-{'dark' if dark else 'light'}-{width}")
+        page = looker.open(dark=dark, width=width, bypass_csp=True)
+        page.goto(path.as_uri())
+        page.add_script_tag(path=str(__file__).replace("test_dashboard.py", "axe.min.js"))
+        assert [each["id"] for each in page.evaluate(AXE)["violations"]] == []
