@@ -135,11 +135,10 @@ class FullScreen:
         if len(rows) < self.size[1]:
             frame += "\r\n\x1b[J"
         if self._size != self.size:
-            self._size, self._shown = self.size, ""
-            frame = "\x1b[2J" + frame
+            self._size, self._shown = self.size, ""  # what is cut off by one size is not there in the next
         if frame != self._shown:
             self._write(frame)
-            self._shown = frame.removeprefix("\x1b[2J")
+            self._shown = frame
 
     def _ansi(self, text: Text) -> str:
         with self._console.capture() as caught:

@@ -181,15 +181,19 @@ def test_the_list_tells_what_runs_and_keys_open_follow_and_go_back(terminal: Cal
     window.sees("scroll in a run")
     window.press("?")
 
+    window.press("q")
+    assert window.ends() == 0 and window.restored
+
+
+def test_another_size_of_the_window_is_drawn_at_once(terminal: Callable[..., Terminal]) -> None:
+    window = terminal("top", "--interval", "1h")
+    window.sees("RUNNING 2", "q quit")
     window.resize(40, 15)
     rows = window.sees("RUNNING 2", "talks", "c cancel  ? q")
     assert len(rows) == 15 and "held by" in "".join(rows) and rows[14].endswith("? q")
     window.resize(120, 30)
     rows = window.sees("RUNNING 2", "for a slot of database", "q quit")
     assert rows[29].endswith("q quit") and rows[0].rstrip()[-8:].count(":") == 2
-
-    window.press("q")
-    assert window.ends() == 0 and window.restored
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
