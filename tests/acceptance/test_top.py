@@ -70,12 +70,15 @@ class Terminal:
         self.resize(columns, lines)
         self.before = termios.tcgetattr(self._its)
         self.raw = b""
+        kept = {
+            name: value for name, value in env.items() if name not in ("COLUMNS", "LINES")
+        }  # of who runs the tests
         self.process = subprocess.Popen(
             ["setsid", "--ctty", *command],  # it is its controlling terminal, which tells it of a new size
             stdin=self._its,
             stdout=self._its,
             stderr=self._its,
-            env={**env, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"},
+            env={**kept, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"},
         )
 
     def resize(self, columns: int, lines: int) -> None:
