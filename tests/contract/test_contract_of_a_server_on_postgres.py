@@ -10,7 +10,7 @@ from holter.testing import Site
 from holter.testing.machine import compare
 
 SITES = {"http+postgres": ALL["http+postgres"]}
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]  # a thousand examples over two wires
 
 
 @pytest.mark.timeout(1800)
