@@ -16,6 +16,7 @@ import pytest
 from holter.agent.watchdog import outbox
 from holter.agent.watchdog.incidents import Board, Incident
 from holter.agent.web import tokens
+from holter.agent.web.pages.live import newest_transition
 from holter.backends.base import Backend
 from holter.backends.urls import open_backend
 from holter.testing.collector import collector
@@ -282,6 +283,12 @@ def test_nobody_signs_in_with_a_token_that_may_not_read(site: Site) -> None:
         assert site.get("/")[0] == 401
 
 
+def test_no_other_site_signs_somebody_in(site: Site) -> None:
+    form = {"token": site.token(tokens.READ).removeprefix("Bearer ")}
+    assert site.ask("POST", "/sign-in", form, Sec_Fetch_Site="cross-site")[0] == 403
+    assert site.ask("POST", "/sign-in", form, Sec_Fetch_Site="same-origin")[0] == 303
+
+
 def test_a_session_ends_with_its_time_with_signing_out_and_with_its_token(site: Site) -> None:
     site.sign_in(site.token(tokens.READ))
     [(key, held)] = site.store.list("session")
@@ -506,3 +513,13 @@ def test_a_badge_of_any_name_is_sound(open_site: Site) -> None:
     text = open_site.get(f"/badge/shop/{quote(EVIL)}.svg")[2]
     assert "<script" not in text
     assert "<img" not in text
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 7, 8, 9, 33])
+def test_the_newest_change_is_found_without_reading_all(tmp_path: Path, count: int) -> None:
+    store = open_backend(f"memory:{tmp_path}", str(tmp_path))
+    tape = Tape("j1")
+    for number in range(count):
+        tape.start(f"r{number}")
+    tape.send(store)
+    assert newest_transition(store) == max((row.seq for row in store.transitions(0)), default=0)
