@@ -153,11 +153,15 @@ def _card(job: Figures, secret: Private | None) -> Iterator[str]:
     if secret and secret.causes:
         yield '<p class="caption">Why it failed</p><ul>'
         yield from (
-            f'<li>{escape(said[:300])} <span class="quiet">{count} times, last {escape(run)}</span></li>'
+            f'<li>{escape(said[:300])} <span class="quiet">{_times(count)}, last {escape(run)}</span></li>'
             for said, count, run in secret.causes
         )
         yield "</ul>"
     yield "</section>"
+
+
+def _times(count: int) -> str:
+    return f"{count} times" if count > 1 else "once"
 
 
 def _state(last: Json) -> str:

@@ -31,13 +31,21 @@ HOLTER = str(Path(sysconfig.get_path("scripts")) / "holter")
 PICTURES = Path(__file__).parent / "screenshots"
 
 
+SETTINGS = """
+channels: {hook: {webhook: "http://127.0.0.1:9/nobody-is-there"}}
+limits: {gpu: {slots: 2, scope: shared, lease: 30s}}
+"""
+
+
 class Fleet:
     """A collector, and scripts that send it their records as another host's do. `store` is what it stores into."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.collector = Collector(folder)
-        self.collector.home.mkdir()
+        for home in (self.collector.home, folder / "home"):
+            home.mkdir(mode=0o700, exist_ok=True)
+            (home / "holter.yaml").write_text(SETTINGS)
         self.collector.start()
         self.url = self.collector.url
         self.store: Backend = open_backend(self.collector.backend, str(self.collector.home))

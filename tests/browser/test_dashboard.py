@@ -42,6 +42,19 @@ STEPS = """
 """
 
 
+HOLDS = """
+    import sys
+    from holter import flow, concurrency
+
+    @flow(name="train")
+    def train():
+        with concurrency("gpu", occupy=1):
+            sys.stdin.readline()
+
+    train()
+"""
+
+
 def in_state(page: Any, name: str, word: str) -> None:
     page.locator("tr", has_text=name).locator(".state", has_text=word).first.wait_for()
 
@@ -255,12 +268,20 @@ AXE = "() => axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wca
 def test_every_page_is_readable_by_everybody(fleet: Fleet, looker: Looker, dark: bool, width: int) -> None:
     go_on(fleet.start(STEPS.replace("nightly-etl", "other <b>etl</b>")), "end")
     go_on(fleet.start(STEPS), "fail")
+    fleet.watch()
+    until(lambda: fleet.store.list("pulse"))
     live = fleet.start(STEPS)
     go_on(live, "still running")
-    fleet.watch()
-    until(lambda: len(fleet.store.runs(RunQuery(roots=True))) == 3 and fleet.store.list("pulse"))
-    failed = until(lambda: next(iter(fleet.store.runs(RunQuery(roots=True, states=("FAILED",)))), None))
-    running = until(lambda: next(iter(fleet.store.runs(RunQuery(roots=True, states=("RUNNING",)))), None))
+    fleet.start(HOLDS)
+    go_on(fleet.start(STEPS.replace("nightly-etl", "another")), "fail")
+    until(lambda: len(fleet.store.runs(RunQuery(roots=True, states=("RUNNING",)))) == 2)
+    until(
+        lambda: (
+            fleet.store.list("alert") and any(held.value["holders"] for _, held in fleet.store.list("lease"))
+        )
+    )
+    failed = fleet.run("nightly-etl", states=("FAILED",))
+    running = fleet.run("nightly-etl", states=("RUNNING",))
     shade = "dark" if dark else "light"
     for name, path in {
         "overview": "/",
@@ -320,6 +341,7 @@ def test_a_report_opens_from_disk_asks_for_nothing_and_is_readable_by_everybody(
     assert done.returncode == 0, done.stderr
     for width in (1280, 380):
         page = looker.open(dark=dark, width=width)
+        page.goto("about:blank")
         asked: list[str] = []
         page.on("request", lambda request, asked=asked: asked.append(request.url))
         page.goto(path.as_uri())

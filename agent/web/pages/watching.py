@@ -41,7 +41,10 @@ async def alerts_page(request: Request, token: Token, state: State) -> Response:
                 {**each, "at": _unix(each["at"]), "sent_at": _unix(each["sent_at"])} for each in shown
             ],
             "snoozes": outbox.snoozes(store, now),
-            "broken": outbox.broken_channels(store),
+            "broken": [
+                {**each, "failing_since": _unix(each["failing_since"])}
+                for each in outbox.broken_channels(store)
+            ],
             "incidents": [each for each in open_incidents(store) if token.project in (None, each.project)],
             "number": number,
             "more": len(every) > number * ALERTS,
