@@ -19,6 +19,7 @@ from ..backends.errors import OffsetMismatch, StorageError
 from ..backends.lines import encode
 from .journal import Journal, read
 from .knobs import complain
+from .resources import used
 from .tape import harmless
 
 TYPE_CHECKING = False
@@ -126,7 +127,7 @@ class Shipper:
     @harmless
     def _beat(self) -> None:
         self._beats += 1
-        self.journal.write(encode({"event": "beat", "at": time.time(), "seq": self._beats}))
+        self.journal.write(encode({"event": "beat", "at": time.time(), "seq": self._beats, **used()}))
 
     def _run(self) -> None:
         rest = wait = INTERVAL

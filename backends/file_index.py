@@ -125,8 +125,10 @@ def survey(folder: Folder) -> dict[str, Any]:
     count = size = bad = 0
     for path in files(folder.file("runs"), ".jsonl"):
         data = read(path)
-        count, size = count + 1, size + len(data)
-        bad += sum(event is None for _, _, _, lines in chunks(data) for _, event in lines)
+        held = list(chunks(data))
+        # A copy may have been taken between a file's first byte and its first commit: it holds no run yet.
+        count, size = count + bool(held), size + len(data)
+        bad += sum(event is None for _, _, _, lines in held for _, event in lines)
     roots = folder.ask(SqliteBackend._rows, "SELECT count(DISTINCT root_id) FROM runs")[0][0]
     stood = dict(folder.ask(SqliteBackend._rows, "SELECT journal, offset FROM journals"))
     known = [read_json(path) or {} for path in files(folder.file("journals"), ".json")]

@@ -28,6 +28,7 @@ OPEN = ("PENDING", "RUNNING", "RETRYING")
 STATES = OPEN + ENDINGS
 CONDITIONS = ("unresponsive", "stalled", "lost", "overdue")
 STALE = ("unresponsive", "stalled", "lost")
+SAMPLES = 60  # of what a process used, in its record
 KINDS = ("flow", "task", "command")
 
 _OWN = ("start", "attempt", "retry", "end")  # what only the process itself says
@@ -360,6 +361,23 @@ def _beat(process: Doc, event: Event) -> None:
     if _number(event.get("at")) and _count(event.get("seq")):
         process["beat_at"] = event["at"]
         process["beats"] = event["seq"]
+        _sample(process, event)
+
+
+def _sample(process: Doc, event: Event) -> None:
+    """Keep at most SAMPLES beats that say what the process used; where they become more, every other one goes."""
+    said = [event["at"], event.get("rss"), event.get("cpu")]
+    if said[1:] == [None, None] or not all(each is None or _number(each) for each in said):
+        return
+    rows = process.setdefault("samples", [])
+    if rows and said[0] - rows[-1][0] < process.get("sample_every", 0.0):
+        return
+    rows.append(said)
+    if len(rows) > SAMPLES:
+        process["sample_every"] = max(
+            2 * process.get("sample_every", 0.0), 2 * (said[0] - rows[0][0]) / SAMPLES
+        )
+        del rows[1::2]
 
 
 def _close(process: Doc, event: Event) -> None:

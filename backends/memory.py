@@ -353,6 +353,9 @@ def process_of(journal: str, offset: int, record: Json) -> Process:
         received_at=record.get("received_at", 0.0),
         closed_at=record.get("closed_at"),
         damaged=record.get("damaged", 0),
+        samples=tuple(
+            {"at": at, "rss_bytes": rss, "cpu_seconds": cpu} for at, rss, cpu in record.get("samples", ())
+        ),
     )
 
 

@@ -212,7 +212,9 @@ class Transition:
 @frozen
 class Process:
     """One journal's process as the store knows it. `header` is what it said of itself when it opened the journal,
-    `offset` how many bytes the store has, `received_at` when the store last heard of it (the store's clock)."""
+    `offset` how many bytes the store has, `received_at` when the store last heard of it (the store's clock). `samples`
+    are what it used, at most 60 moments of its life: `at`, `rss_bytes` (resident memory, None where unknown),
+    `cpu_seconds` (so far)."""
 
     journal: str
     offset: int
@@ -222,6 +224,7 @@ class Process:
     received_at: float
     closed_at: float | None
     damaged: int
+    samples: tuple[Json, ...] = ()
 
 
 @frozen

@@ -408,6 +408,22 @@ def test_transitions_can_be_read_from_where_a_reader_stopped(store: Backend, riv
 # --- processes -----------------------------------------------------------------------------------------------
 
 
+def test_what_a_process_used_is_kept_thinned_out(store: Backend) -> None:
+    tape = Tape("j1", NOON).start("r1")
+    for number in range(500):
+        tape.say("beat", seq=number + 1, rss=1000 + number, cpu=number / 10)
+        if number % 7 == 0:
+            tape.send(store)
+    tape.say("beat", seq=501).say("beat", seq=502, rss="much", cpu=[]).send(store)
+    [process] = store.processes()
+    found = process.samples
+    assert 30 <= len(found) <= 60
+    assert found[0] == {"at": NOON + 2, "rss_bytes": 1000, "cpu_seconds": 0.0}
+    assert found[-1]["at"] > NOON + 400
+    assert [each["at"] for each in found] == sorted(each["at"] for each in found)
+    assert process.beats == 502
+
+
 def test_processes_of_some_journals_only(store: Backend) -> None:
     for name in ("j1", "j2", "j3"):
         Tape(name).start(f"r-{name}").send(store)

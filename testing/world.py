@@ -131,7 +131,7 @@ class World:
             self._say(None, "judge", run=run_id, state=verdict, reason="seen from outside", by=by)
 
     def beat(self, worker: Worker) -> None:
-        self._say(worker, "beat", seq=len(worker.tape.lines))
+        self._say(worker, "beat", seq=len(worker.tape.lines), rss=1000 * len(worker.tape.lines), cpu=0.5)
 
     def close(self, worker: Worker) -> None:
         worker.closed = True

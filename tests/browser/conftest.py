@@ -122,7 +122,9 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
     made.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(
+    scope="module"
+)  # its driver runs an event loop in this thread, where no other test may then begin one
 def browser() -> Iterator[Any]:
     driver = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")

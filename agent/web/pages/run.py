@@ -6,6 +6,8 @@ import asyncio
 import os
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from json import dumps
 from stat import S_ISREG
 from typing import Any
 
@@ -133,11 +135,33 @@ async def run_page(request: Request, token: Token, state: State) -> Response:
         request_open = asked(store, run.id) if not run.ended else None
         shown: Json = {"run": run, "parent": parent, "steps": steps, "window": window, "now": now}
         shown |= {"asked": request_open, "artifacts": [_shown(each) for each in run.artifacts]}
+        shown["usage"] = usage_of(store, run)
         shown["why"] = why(store, run) if run.ended else None
         shown |= {"here": state.options.key is not None, "header": _header(store, run)}
         return page(request, "run.html", token, shown)
 
     return await state.stores.ask(made)
+
+
+def usage_of(store: Backend, run: Run) -> str | None:
+    """What the run's process used while it went on, for the plot, as JSON: `x` Unix seconds, `memory` in MB, `cpu` in
+    percent of a core since the sample before. None for a command, whose process is another one, and for a short run."""
+    found = store.processes(open_only=False, journals=[run.journal]) if run.journal else []
+    if not found or run.kind == "command":
+        return None
+    since, until = run.created_at - 1, run.ended_at or float("inf")
+    rows = [each for each in found[0].samples if since <= each["at"] <= until + 1]
+    if len(rows) < 2:
+        return None
+    cpu = [None] + [
+        round(
+            100 * max(0.0, (b["cpu_seconds"] or 0) - (a["cpu_seconds"] or 0)) / max(0.001, b["at"] - a["at"]),
+            1,
+        )
+        for a, b in pairwise(rows)
+    ]
+    memory = [None if each["rss_bytes"] is None else round(each["rss_bytes"] / 1e6, 1) for each in rows]
+    return dumps({"x": [round(each["at"], 1) for each in rows], "memory": memory, "cpu": cpu})
 
 
 def _header(store: Backend, run: Run) -> Json:

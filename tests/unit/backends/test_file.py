@@ -668,3 +668,17 @@ def test_a_folder_that_others_may_read_stays_so_but_nothing_new_does(tmp_path: P
     store.close()
     assert stat.S_IMODE(place.stat().st_mode) == 0o755
     assert stat.S_IMODE((place / "runs").stat().st_mode) == 0o700
+
+
+def test_a_copy_taken_before_a_file_had_its_first_commit_is_whole(
+    folder: Path, stores: Callable[[Path], FileBackend]
+) -> None:
+    store = stores(folder)
+    store.append("j1", 0, two_runs())
+    store.close()
+    path = run_files(folder)[0]
+    path.with_name("zzz.jsonl").write_bytes(path.read_bytes()[:40])
+    (folder / "index.db").unlink()
+    store = stores(folder)
+    assert store.check()["ok"], store.check()
+    assert len(store.runs(RunQuery())) == 2

@@ -75,6 +75,7 @@ function put(part, html) {
   $$(".wide", place).forEach((each, number) => { each.scrollLeft = scrolled[number] ?? 0; });
   $$("details", place).forEach((each, number) => { each.open = open[number] ?? each.open; });
   localTimes(place);
+  if ($("[data-plot], [data-usage]", place)) draw();
   if (again) $(again, place)?.focus({ preventScroll: true });
 }
 
@@ -158,16 +159,17 @@ async function follow() {
 // --- durations -------------------------------------------------------------------------------------------------------
 
 function draw() {
+  if (typeof uPlot === "undefined") return;
+  const style = getComputedStyle(document.documentElement);
+  const colour = (name) => style.getPropertyValue(name).trim();
+  const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line") } };
+  const from0 = { range: (plot, low, high) => [0, (high || 1) * 1.08] };
   for (const place of $$("[data-plot]")) {
-    const data = JSON.parse(place.dataset.plot), style = getComputedStyle(document.documentElement);
-    const colour = (name) => style.getPropertyValue(name).trim();
-    const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line") } };
+    const data = JSON.parse(place.dataset.plot);
     const series = (label, name) => ({ label, stroke: colour(name), width: 1, spanGaps: false, paths: () => null, points: { show: true, size: 5, fill: colour(name) } });
     place.replaceChildren();
     new uPlot({
-      width: place.clientWidth, height: 220, cursor: { y: false },
-      legend: { live: true },
-      scales: { y: { range: (plot, low, high) => [0, (high || 1) * 1.08] } },
+      width: place.clientWidth, height: 220, cursor: { y: false }, scales: { y: from0 },
       axes: [axis, { ...axis, size: 64, values: (plot, all) => all.map((each) => each < 1 && each > 0 ? `${Math.round(each * 1000)}ms` : lasted(each)) }],
       series: [{}, series("completed", "--good"), series("in trouble", "--bad")],
       hooks: { ready: [(plot) => plot.over.addEventListener("click", () => {
@@ -175,6 +177,16 @@ function draw() {
         if (at != null) location.href = `/runs/${data.ids[at]}`;
       })] },
     }, [data.x, data.good, data.bad], place);
+  }
+  for (const place of $$("[data-usage]")) {
+    const data = JSON.parse(place.dataset.usage);
+    place.replaceChildren();
+    new uPlot({
+      width: place.clientWidth, height: 200, cursor: { y: false }, scales: { memory: from0, cpu: from0 },
+      axes: [axis, { ...axis, scale: "memory", size: 70, values: (plot, all) => all.map((each) => `${each} MB`) },
+        { ...axis, scale: "cpu", side: 1, size: 60, grid: { show: false }, values: (plot, all) => all.map((each) => `${each}%`) }],
+      series: [{}, { label: "memory, MB", scale: "memory", stroke: colour("--accent"), width: 2 }, { label: "CPU, %", scale: "cpu", stroke: colour("--warn"), width: 1 }],
+    }, [data.x, data.memory, data.cpu], place);
   }
 }
 
