@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,6 +12,7 @@ from ....backends.clock import SYSTEM
 from ....backends.fold import OPEN
 from ....backends.records import Json, RunQuery
 from ...occupancy import occupancy, run_states
+from ...terminal.text import unix
 from ...watchdog import host_watch, outbox, pulse
 from ...watchdog.incidents import open_incidents
 from ..refusals import Refusal
@@ -27,25 +27,17 @@ ALERTS = 100  # on a page
 async def alerts_page(request: Request, token: Token, state: State) -> Response:
     """What was found, why, and where it was sent."""
     number, wanted = number_of(request.query_params.get("page")) or 1, request.query_params.get("show", "")
-    now = SYSTEM.wall()
+    now, whole = SYSTEM.wall(), token.project is None  # snoozes and channels are of all projects
 
     def made(store: Backend) -> Response:
-        every = [
-            each
-            for each in outbox.list_alerts(store)
-            if token.project in (None, each["project"]) and (wanted != "open" or each["open"])
-        ]
+        every = [each for each in outbox.list_alerts(store) if _sees(token, each["project"])]
+        every = [each for each in every if wanted != "open" or each["open"]]
         shown = every[(number - 1) * ALERTS : number * ALERTS]
         said = {
-            "alerts": [
-                {**each, "at": _unix(each["at"]), "sent_at": _unix(each["sent_at"])} for each in shown
-            ],
-            "snoozes": outbox.snoozes(store, now),
-            "broken": [
-                {**each, "failing_since": _unix(each["failing_since"])}
-                for each in outbox.broken_channels(store)
-            ],
-            "incidents": [each for each in open_incidents(store) if token.project in (None, each.project)],
+            "alerts": [_with_times(each, "at", "sent_at") for each in shown],
+            "incidents": [each for each in open_incidents(store) if _sees(token, each.project)],
+            "snoozes": outbox.snoozes(store, now) if whole else [],
+            "broken": [_with_times(each, "failing_since") for each in outbox.broken_channels(store) if whole],
             "number": number,
             "more": len(every) > number * ALERTS,
             "wanted": wanted,
@@ -53,6 +45,10 @@ async def alerts_page(request: Request, token: Token, state: State) -> Response:
         return page(request, "alerts.html", token, said)
 
     return await state.stores.ask(made)
+
+
+def _sees(token: Token, project: str) -> bool:
+    return token.project in (None, project)
 
 
 async def slots_page(request: Request, token: Token, state: State) -> Response:
@@ -115,7 +111,6 @@ def _of_all(token: Token) -> None:
         )
 
 
-def _unix(text: Any) -> float | None:
-    from ...terminal.text import unix
-
-    return unix(text) if text else None
+def _with_times(found: Json, *names: str) -> Json:
+    """With these times as Unix seconds, as pages take them."""
+    return {**found, **{name: unix(found[name]) if found[name] else None for name in names}}

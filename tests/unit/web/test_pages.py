@@ -244,6 +244,18 @@ def test_a_token_is_asked_for_as_by_the_api_and_shows_only_its_project(site: Sit
     assert site.get("/runs/r1", Authorization=bound)[0] == 200
 
 
+def test_a_bound_token_sees_no_snoozes_channels_or_alerts_of_others(site: Site) -> None:
+    Tape("j1", project="a").ran("r1", name="mine").send(site.store)
+    Board(site.store).settle("x", [Incident("late", "k", "secret reason", NOON, "b", "theirs")], NOON)
+    outbox.snooze(site.store, "theirs", time.time() + 60)
+    channel = {"channel": "secret-hook", "failing_since": NOON, "failures": 3, "last_error": "no route"}
+    site.store.put("channel", "secret-hook", channel, 0)
+    text = site.get("/alerts", Authorization=site.token(tokens.READ, project="a"))[2]
+    assert [word for word in ("secret", "theirs") if word in text] == []
+    text = site.get("/alerts", Authorization=site.token(tokens.READ))[2]
+    assert [word for word in ("secret reason", "secret-hook", "theirs") if word not in text] == []
+
+
 PAGES_OF_READERS = (
     "/",
     "/job?project=shop&name=etl",
