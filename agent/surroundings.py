@@ -19,6 +19,8 @@ _USUAL = frozenset(
     "SUDO_COMMAND SUDO_GID SUDO_UID SUDO_USER TERM TERM_PROGRAM TMUX TMUX_PANE USER VIRTUAL_ENV_PROMPT".split()
 )
 _PREFIXES = ("SSH_", "XDG_", "LC_", "BASH_", "VTE_", "HOLTER_", "SYSTEMD_", "GPG_", "PYTEST_")
+# What our own thread imports to reach a store, at a moment of its own: it would come and go between equal runs.
+_OURS = frozenset(("holter", "dateutil", "psycopg", "psycopg_binary", "psycopg_c"))
 _known: tuple[int, int, str] = (
     -1,
     -1,
@@ -51,7 +53,7 @@ def _packages() -> str:
     """As a JSON object."""
     found = {}
     for name, module in list(sys.modules.items()):
-        if "." in name or name in sys.stdlib_module_names or name == "holter":
+        if "." in name or name in sys.stdlib_module_names or name in _OURS:
             continue
         version = getattr(module, "__dict__", {}).get("__version__")  # a module's own __getattr__ may import
         if isinstance(version, str):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from json import loads
+from pathlib import Path
+from subprocess import run
 from types import ModuleType
 
 import pytest
@@ -27,6 +29,21 @@ def test_versions_of_what_is_imported_and_names_of_variables(monkeypatch: pytest
     assert "DB_PASSWORD" in told["environ"]  # type: ignore[operator]
     assert "canary-secret" not in surroundings.said("flow")
     assert about("command")["packages"] == {}
+
+
+def test_what_reaches_a_store_is_not_taken_for_the_scripts_own(tmp_path: Path) -> None:
+    script = """
+from holter.backends import http, postgres
+from holter.backends.urls import open_backend
+for url in ("sqlite:///runs.db", "file:///runs"):
+    open_backend(url, ".").close()
+from holter.agent.surroundings import said
+print(said("flow"))
+"""
+    printed = run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env={}, check=True, cwd=tmp_path
+    ).stdout
+    assert printed.strip() == ""
 
 
 def test_a_module_is_not_asked_for_what_it_would_have_to_import(monkeypatch: pytest.MonkeyPatch) -> None:
