@@ -125,7 +125,7 @@ def told_by(host: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def by_sqlite() -> dict[str, Any]:
-    """What the first store said; the others are compared with it."""
+    """What SQLite said, once it was asked; the others are compared with it."""
     return {}
 
 
@@ -143,7 +143,13 @@ def test_the_same_scripts_give_the_same_answers_on_every_store(
     (folder := tmp_path / "store").mkdir()
     with SITES[name].found(str(folder)) as url:
         said = told_by(new_host(url))
-    first = by_sqlite.setdefault("said", said)
+    if name == "sqlite":
+        by_sqlite["said"] = said
+    elif not by_sqlite:  # the first of this worker
+        (beside := tmp_path / "sqlite").mkdir()
+        with SITES["sqlite"].found(str(beside)) as url:
+            by_sqlite["said"] = told_by(new_host(url))
+    first = by_sqlite["said"]
     assert first.keys() == said.keys()
     for question in said:
         here, there = (dumps(same(each[question]), indent=1).splitlines() for each in (said, first))
