@@ -1,7 +1,7 @@
 """Lock files of limits that no longer exist, taken away so that nobody can notice.
 
 A lock file may go only while one holds its lock: who opened it before and locks it after finds that it has no name any
-more, and tries again (filelock looks). Who makes the folder anew in the same instant finds it gone, and makes it again.
+more, and tries again (`Gate` looks). Who makes the folder anew in the same instant finds it gone, and makes it again.
 """
 
 from __future__ import annotations
@@ -9,10 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Container
 
-from filelock import Timeout
-
+from ..backends.gate import Gate
 from .slot_files import drafts, folder_of, limits, slot_numbers, slot_path, tickets
-from .slots import native
 
 
 def tidy_limits(home: str, configured: Container[str], before: float) -> list[str]:
@@ -34,19 +32,21 @@ def _used_at(home: str, limit: str) -> float:
 
 def _remove(folder: str) -> bool:
     paths = [slot_path(folder, number) for number in slot_numbers(folder)]
-    locks = [native(path, b"") for path in paths]
+    locks: list[Gate] = []
     try:
-        for lock in locks:
-            lock.acquire(blocking=False)
+        for path in paths:
+            locks.append(Gate(path))
+            if not locks[-1].take(0.0):
+                return False
         if tickets(folder) or drafts(folder):
             return False
         os.rmdir(f"{folder}/queue")
         for path in paths:
             os.unlink(path)
         os.rmdir(folder)
-    except (Timeout, OSError):  # in use after all, or not ours
+    except OSError:  # in use after all, or not ours
         return False
     finally:
         for lock in locks:
-            lock.release()
+            lock.close()
     return True

@@ -25,13 +25,11 @@ import threading
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from contextvars import ContextVar
-from functools import partial
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from ..backends.clock import SYSTEM, Clock, token
 from ..backends.errors import HolterError, SlotReentry, SlotTimeout, StorageError
+from ..backends.gate import Gate
 from .slot_files import (
     FREE,
     HELD,
@@ -57,7 +55,7 @@ SETTLE = 0.02  # seconds after which slots that are still held are not just pass
 TURN = 0.5  # seconds after which those before us are not about to get in or done with looking: they wait
 DRAFT_AGE = 60.0  # seconds after which nobody is still making this ticket
 
-_held: set[Slots] = set()  # also keeps the locks: a lock object that nobody refers to lets go
+_held: set[Slots] = set()
 _entered: ContextVar[tuple[Slots, ...]] = ContextVar("holter_slots", default=())
 
 
@@ -113,7 +111,7 @@ class Slots:
         self.numbers: tuple[int, ...] = ()
         self.waited = 0.0
         self._clock = clock
-        self._locks: list[FileLock] = []
+        self._locks: list[Gate] = []
         self._owner = (0, None, None)
 
     def collect(self) -> Generator[float]:
@@ -171,7 +169,7 @@ class Slots:
     def _let_go(self) -> None:
         locks, self._locks = self._locks, []
         for lock in locks:
-            lock.release()
+            lock.close()
 
     def record(self) -> bytes:
         """What is written into a file that is locked from now on."""
@@ -184,14 +182,12 @@ class Slots:
 
     def _lock(self, numbers: list[int]) -> bool:
         """Take the locks of all these slots, or of none."""
-        try:
-            for number in numbers:
-                lock = native(slot_path(self.folder, number), self.record())
-                self._locks.append(lock)  # before it is locked: an exception in between must not leave it so
-                lock.acquire(blocking=False)
-        except Timeout:  # somebody looks at it in this instant, or a ticket made just now is older than ours
-            self._let_go()
-            return False
+        for number in numbers:
+            lock = Gate(slot_path(self.folder, number))
+            self._locks.append(lock)  # before it is locked: an exception in between must not leave it so
+            if not _take(lock, self.record()):
+                self._let_go()
+                return False
         self.numbers = tuple(numbers)
         return True
 
@@ -237,7 +233,7 @@ class _Ticket:
         self._slots, self._clock = slots, clock
         self._queue = f"{slots.folder}/queue"
         self._name = ""
-        self._lock: FileLock | None = None
+        self._lock: Gate | None = None
 
     def ahead(self) -> int:
         """How many may be before us, the first of them alive; what the dead left before it is swept. 0: our turn."""
@@ -258,7 +254,7 @@ class _Ticket:
     def close(self) -> None:
         if self._lock is not None:
             _remove(f"{self._queue}/{self._name}")  # before the lock goes: nobody sees it unlocked
-            self._lock.release()
+            self._lock.close()
 
     def _publish(self) -> None:
         for tries_left in (2, 1, 0):
@@ -272,8 +268,8 @@ class _Ticket:
         make_folder(self._slots.home, self._slots.limit)
         self._sweep_drafts()
         self._name = draft = f".{token(16)}"
-        self._lock = native(f"{self._queue}/{draft}", self._slots.record())
-        self._lock.acquire(blocking=False)
+        self._lock = Gate(f"{self._queue}/{draft}")
+        _take(self._lock, self._slots.record())
         name = f"{int(self._clock.wall() * 1e9):020d}-{token(8)}"
         os.rename(f"{self._queue}/{draft}", f"{self._queue}/{name}")
         self._name = name
@@ -286,15 +282,14 @@ class _Ticket:
                     os.unlink(path)
 
 
-def native(path: str, text: bytes) -> FileLock:
-    """A kernel lock on `path`, not taken yet, that will be signed with `text`."""
-    sign = partial(_sign, text)
-    return FileLock(path, mode=0o600, thread_local=False, fallback_to_soft=False, on_acquired=sign)
-
-
-def _sign(text: bytes, fd: int) -> None:
+def _take(lock: Gate, text: bytes) -> bool:
+    """Take the lock and sign it; False where it is held: by somebody who looks at it in this instant, or for a ticket
+    made just now that is older than ours."""
+    if not lock.take(0.0):
+        return False
     with _if_possible():  # disk full: the lock holds all the same, and what is written is for people
-        os.pwrite(fd, text, 0)
+        lock.sign(text)
+    return True
 
 
 def _remove(path: str) -> None:

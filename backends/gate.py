@@ -1,4 +1,5 @@
-"""A fair lock between the processes of one host, for short writes: a blocking `flock` on a file that stays.
+"""A lock between the processes of one host: `flock` on a file that stays. A store's writers take turns at it (blocking,
+and fair); a slot, a place in a queue and the one watchdog are held with it.
 
 SQLite's own busy handler is a lottery with tails of seconds; the kernel queues those who wait for a `flock` and frees
 it when its holder dies.
@@ -23,12 +24,13 @@ _OPEN: set[Gate] = set()
 class Gate:
     """The lock on the file `path`, made where it is missing (mode 0600). Not re-entrant, not for two threads at once.
 
-    `timeout` (seconds) bounds the wait, which then polls every few milliseconds; None blocks, in order of arrival.
+    `timeout` (seconds) bounds the wait of `held`, which then polls every few milliseconds; None blocks, in order of
+    arrival. A forked child does not hold what its parent holds.
     """
 
     __slots__ = ("_fd", "path", "timeout")
 
-    def __init__(self, path: str, timeout: float | None) -> None:
+    def __init__(self, path: str, timeout: float | None = 0.0) -> None:
         """Raises OSError where the file cannot be made."""
         self.path = path
         self.timeout = timeout
@@ -64,6 +66,10 @@ class Gate:
     def give(self) -> None:
         if self._fd >= 0:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def sign(self, text: bytes) -> None:
+        """Write into the file, which the lock is held of. Raises OSError, as with a full disk."""
+        os.pwrite(self._fd, text, 0)
 
     def close(self) -> None:
         """Let go of the lock and its file. Idempotent."""

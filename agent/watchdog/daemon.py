@@ -15,10 +15,10 @@ import threading
 from contextlib import suppress
 from typing import Any
 
-from filelock import FileLock, Timeout
 from loguru import logger
 
 from ...backends.errors import HolterError
+from ...backends.gate import Gate
 from ...backends.urls import redacted
 from ..settings import Settings
 from .automate import Automator
@@ -57,20 +57,17 @@ def watch(settings: Settings, *, once: bool = False) -> int:
     logger.enable("holter")
     os.makedirs(settings.home, mode=0o700, exist_ok=True)
     _take_descriptors()
-    lock = FileLock(f"{settings.home}/watchdog.lock", fallback_to_soft=False, thread_local=False)
+    lock = Gate(f"{settings.home}/watchdog.lock")
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        if once:
-            return 0
-        raise AlreadyWatching(
-            f"a watchdog of {settings.home} is running already",
-            hint="`holter doctor` shows it; one is enough",
-        ) from None
-    try:
-        return _once(settings) if once else _loop(settings)
+        if lock.take(0.0):
+            return _once(settings) if once else _loop(settings)
     finally:
-        lock.release()
+        lock.close()
+    if once:
+        return 0
+    raise AlreadyWatching(
+        f"a watchdog of {settings.home} is running already", hint="`holter doctor` shows it; one is enough"
+    )
 
 
 def _take_descriptors() -> None:

@@ -305,7 +305,6 @@ def test_a_verb_loads_only_what_it_needs(user: User) -> None:
         "attrs",
         "cattrs",
         "yaml",
-        "filelock",
         "loguru",
         "sqlite_utils",
         "cronsim",

@@ -408,7 +408,7 @@ def test_ctrl_c_while_it_waits_leaves_no_ticket(home: str) -> None:
 
 def test_nothing_of_it_is_loaded_before_the_first_use() -> None:
     script = "import sys, holter\n@holter.flow\ndef job(): pass\n"
-    script += "print({'filelock', 'holter.agent.slots'} & {*sys.modules})"
+    script += "print({'holter.backends.gate', 'holter.agent.slots'} & {*sys.modules})"
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
     assert (done.stdout, done.stderr) == ("set()\n", "")

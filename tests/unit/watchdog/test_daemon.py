@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 from attrs import evolve
-from filelock import FileLock
 
 from holter.agent.settings import Settings, load
 from holter.agent.watchdog import pulse
 from holter.agent.watchdog.daemon import AlreadyWatching, Step, Watchdog, watch
 from holter.agent.watchdog.tidy import retention_of
 from holter.backends.errors import StorageError
+from holter.backends.gate import Gate
 from holter.backends.urls import open_backend
 
 
@@ -124,7 +124,7 @@ def test_a_pass_that_failed_says_so_with_its_exit_code(settings: Settings) -> No
 
 def test_a_home_that_is_watched_is_not_watched_twice(settings: Settings) -> None:
     os.makedirs(settings.home)
-    with FileLock(f"{settings.home}/watchdog.lock"):
+    with Gate(f"{settings.home}/watchdog.lock").held():
         with pytest.raises(AlreadyWatching, match="running already"):
             watch(settings)
         assert watch(settings, once=True) == 0
