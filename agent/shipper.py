@@ -17,6 +17,7 @@ from functools import wraps
 from ..backends.clock import uniform
 from ..backends.errors import OffsetMismatch, StorageError
 from ..backends.lines import encode
+from . import signals, wakeups
 from .journal import Journal, read
 from .knobs import complain
 from .resources import used
@@ -119,7 +120,7 @@ class Shipper:
         """In a thread of its own: a store that hangs must not make a lively process look dead. It is not woken to end,
         for the reason that `_start_joinable` has."""
         while True:
-            time.sleep(self.heartbeat)
+            wakeups.listen(self.heartbeat, signals.unheard)
             if self._closing:
                 return
             self._beat()

@@ -13,7 +13,7 @@ from __future__ import annotations
 import _signal  # the signal module adds enums, at 3 ms of import
 import os
 
-from . import recorder
+from . import recorder, wakeups
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 last_words: list[Callable[[], object]] = []  # what else is to be done before such a signal ends the process
+_dying = False
 _NAMES = {_signal.SIGTERM: "SIGTERM", _signal.SIGHUP: "SIGHUP"}
 
 
@@ -31,16 +32,26 @@ def watch() -> bool:
     """
     if os.getpid() == 1:
         return True
-    for number in _NAMES:
-        try:
+    try:
+        for number in _NAMES:
             if _signal.getsignal(number) == _signal.SIG_DFL:
                 _signal.signal(number, _record_and_die)
-        except ValueError:  # not the main thread
-            return False
+        wakeups.open_ears()
+    except ValueError:  # not the main thread
+        return False
+    except OSError:  # no descriptor left
+        return True
     return True
 
 
+def unheard(number: int) -> bool:
+    """Whether the handler of this signal is ours and has not begun."""
+    return number in _NAMES and not _dying and _signal.getsignal(number) is _record_and_die
+
+
 def _record_and_die(number: int, frame: Any) -> None:
+    global _dying
+    _dying = True
     name = _NAMES[number]
     recorder.end_all("CRASHED", f"terminated by {name}", signal=name)
     for say in last_words:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _alarms: list[Deadline] = []  # of the main thread, outermost first
+AGAIN = 0.1  # seconds
 _GUARD = harmless(lambda: None).__code__
 _CALLS_OUT = ("_delay_after", "_hook", "_run_name")  # guarded functions that call the user's
 
@@ -122,7 +123,8 @@ def _set_alarm() -> None:
         return
     if _alarms:
         first = min(deadline.at for deadline in _alarms)
-        _signal.setitimer(_signal.ITIMER_REAL, max(1e-6, first - time.monotonic()))
+        # Repeated: one that comes just before the main thread blocks interrupts nothing.
+        _signal.setitimer(_signal.ITIMER_REAL, max(1e-6, first - time.monotonic()), AGAIN)
     else:
         _signal.setitimer(_signal.ITIMER_REAL, 0)
         _signal.signal(_signal.SIGALRM, _signal.SIG_DFL)
@@ -130,7 +132,7 @@ def _set_alarm() -> None:
 
 def _on_alarm(number: int, frame: FrameType | None) -> None:
     if _is_writing(frame):
-        _signal.setitimer(_signal.ITIMER_REAL, 0.001)
+        _signal.setitimer(_signal.ITIMER_REAL, 0.001, AGAIN)
         return
     now = time.monotonic()
     due = next((deadline for deadline in _alarms if deadline.at <= now), None)

@@ -624,3 +624,51 @@ def test_a_signal_from_another_process_is_recorded(home: Any, number: signal.Sig
     run = home.runs["job"]
     assert run.state == ("CANCELLED" if number == signal.SIGINT else "CRASHED")
     assert run.signal == (None if number == signal.SIGKILL else number.name)
+
+
+def test_a_signal_that_interrupts_nothing_ends_the_script_all_the_same(home: Any) -> None:
+    """As where it comes just before the main thread blocks: Python would handle it once the sleep is over."""
+    script = home.script("""
+        import signal, threading
+        @flow
+        def job():
+            def other():
+                while open(f"/proc/self/task/{threading.main_thread().native_id}/syscall").read().startswith("running"):
+                    time.sleep(0.01)
+                time.sleep(0.2)
+                signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+            threading.Thread(target=other, daemon=True).start()
+            time.sleep(60)
+        job()
+    """)
+    process = home.start([sys.executable, script])
+    assert process.wait(30) == -signal.SIGTERM
+    assert (home.runs["job"].state, home.runs["job"].signal) == ("CRASHED", "SIGTERM")
+
+
+def test_a_signal_that_met_a_child_which_still_has_the_descriptor_does_not_end_its_parent(home: Any) -> None:
+    done = home.run("""
+        import subprocess
+        from holter.agent import wakeups
+        @flow
+        def job():
+            tell = f'printf "{chr(92)}017" >&{wakeups._mouth}'  # what the handler of SIGTERM writes
+            subprocess.run(["bash", "-c", tell], pass_fds=[wakeups._mouth], check=True)
+            time.sleep(1)  # longer than the first reminders take
+        job()
+    """)
+    assert (done.code, home.runs["job"].state) == (0, "COMPLETED")
+
+
+def test_a_wake_up_descriptor_of_the_program_stays_its_own(home: Any) -> None:
+    done = home.run("""
+        import signal
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        signal.set_wakeup_fd(writer)
+        @flow
+        def job(): pass
+        job()
+        print("its own:", signal.set_wakeup_fd(-1) == writer)
+    """)
+    assert "its own: True" in done.out
