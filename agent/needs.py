@@ -138,7 +138,7 @@ def _completed(jobs: tuple[str, ...]) -> Completed:
     settings = knobs()
     if settings.backend.startswith("off:"):
         raise HolterError("nothing is recorded", hint="backend: off:")
-    store = open_backend(settings.backend, settings.home, timeout=BUDGET)
+    store = open_backend(settings.backend, settings.home, timeout=0.8 * BUDGET)  # its own words come first
     try:
         found: Completed = {}
         for job in jobs:

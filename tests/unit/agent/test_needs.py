@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -132,8 +133,11 @@ def test_a_store_that_hangs_costs_a_bounded_time_and_the_job_runs(python: Python
             HOLTER_BACKEND=url,
         )
     assert done.stdout.startswith("ran after"), done.stderr
-    assert BUDGET <= float(done.stdout.split()[2]) < BUDGET + 1.5
-    assert f"the store did not answer within {BUDGET:g} s: it runs all the same" in done.stderr
+    assert BUDGET / 2 < float(done.stdout.split()[2]) < BUDGET + 1.5
+    said = rf"{url} does not answer: no answer in time .*|the store did not answer within {BUDGET:g} s"
+    assert re.search(
+        rf"load: cannot tell whether extract completed, ({said}): it runs all the same", done.stderr
+    )
 
 
 def test_the_settings_name_the_needs_of_a_job_and_win_over_its_decorator(
