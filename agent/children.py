@@ -112,7 +112,11 @@ class Child:
                 if self._has_ended():
                     silent = now - max(ended, spoke) > SILENCE or now - ended > LAST_WORDS
                     if (silent or len(selector.get_map()) == 1) and not self._awaits_family():
-                        return
+                        break
+            # Time passes for who is stopped, too: what was said meanwhile waits in the pipe.
+            for key, _ in selector.select(0):
+                if key.fd != wake and (data := os.read(key.fd, READ)):
+                    heard(self._pipes[key.fd], data)
 
     def _has_ended(self) -> bool:
         """Look without reaping."""

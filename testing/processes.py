@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,3 +42,20 @@ def running(work: Callable[[], object]) -> Iterator[int]:
     finally:
         os.kill(pid, signal.SIGKILL)
         ended(pid)
+
+
+def await_sleep(pid: int, seconds: float = 20.0) -> None:
+    """Return once the process lies in `time.sleep` (Linux; elsewhere, and where that cannot be seen, a moment later).
+
+    Python handles a signal that comes just before a sleep only after it; what a signal does to a sleeper is seen so.
+    """
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        time.sleep(0.02)
+        try:
+            with open(f"/proc/{pid}/wchan") as file:
+                where = file.read()
+        except OSError:
+            return
+        if "nanosleep" in where or where == "0":
+            return

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from holter.agent.endings import ending_of
 from holter.agent.watchdog.adopt import catch_up
 from holter.backends.records import RunQuery
 from holter.backends.urls import open_backend
+from holter.testing.processes import await_sleep
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def outcome(tmp_path: Path, decorator: str, body: str, number: int | None) -> in
         assert process.stdout is not None
         if number is not None:
             assert process.stdout.readline() == b"go\n"
-            time.sleep(0.02)
+            await_sleep(process.pid)
             process.send_signal(number)
         process.stdout.read()
         return process.wait(30)
