@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from .standstill import Standstills, repeated
+
 settings.register_profile("quick", max_examples=40, deadline=None, derandomize=True)
 settings.register_profile("long", max_examples=1000, deadline=None)
 
@@ -19,6 +21,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("long" if config.getoption("--long") else "quick")
+    if hasattr(config, "workerinput") or not config.getoption("numprocesses"):  # where tests run
+        standstills = Standstills()
+        config.pluginmanager.register(standstills)
+        config.add_cleanup(standstills.close)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    for line in repeated([report for kind in terminalreporter.stats.values() for report in kind]):
+        terminalreporter.write_line(line)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
