@@ -49,7 +49,7 @@ class Watchdog(Half):
         self._limited = False  # whether conditions were judged in this pass, and a live run has a limit
         self._silence: dict[str, float] = {}
         self._due_at = float("inf")  # when a run may pass a limit (Unix seconds)
-        self._sweeps, self._looks = Pace(0.005), Pace(0.012)
+        self._sweeps, self._looks = Pace(0.004), Pace(0.009)
         self._sightings, self._ages = Sightings(), Ages()
         self._ears = Ears(settings.watchdog.lost_after)
         self._reaper, self._slots = Reaper(clock), SlotWatch(settings.home, clock)
