@@ -1,14 +1,18 @@
-"""`--long` runs the longer proofs too. With HOLTER_CI set, a test that is skipped for want of a tool is a failure."""
+"""`--long` runs the longer proofs too, `--prove short|full` those that break things on purpose (see prove.py).
+
+With HOLTER_CI set, a test that is skipped for want of a tool is a failure.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
 from hypothesis import settings
 
+from .prove import Proof
 from .standstill import Standstills, repeated
 
 settings.register_profile("quick", max_examples=40, deadline=None, derandomize=True)
@@ -17,6 +21,8 @@ settings.register_profile("long", max_examples=1000, deadline=None)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run the longer proofs too (minutes)")
+    sizes = ("short", "full")
+    parser.addoption("--prove", choices=sizes, help="run what breaks things on purpose too, of this size")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -36,11 +42,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     # The unit tests of the agent record in this very process, which has a second thread from then on; what forks
     # comes before, since a child of several threads may find a lock held by one that it does not have.
     items.sort(key=lambda item: "unit/agent" in item.path.as_posix())
-    if config.getoption("--long"):
-        return
-    long = [item for item in items if item.get_closest_marker("long")]
-    config.hook.pytest_deselected(items=long)
-    items[:] = [item for item in items if item not in long]
+    wanted = {"long": config.getoption("--long"), "proof": config.getoption("--prove")}
+    left = [mark for mark, asked in wanted.items() if not asked]
+    out = [item for item in items if any(item.get_closest_marker(mark) for mark in left)]
+    config.hook.pytest_deselected(items=out)
+    items[:] = [item for item in items if item not in out]
+
+
+@pytest.fixture
+def proof(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> Proof:
+    """How large this proof is to be, and where it counts its cases."""
+    return Proof(request.config.getoption("--prove") or "short", record_property)
 
 
 @pytest.hookimpl(wrapper=True)

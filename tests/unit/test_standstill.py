@@ -28,7 +28,7 @@ def test_only_what_failed_while_the_machine_stood_still_is_repeated(tmp_path: Pa
     tests, out = tmp_path / "tests", tmp_path / "out.txt"
     tests.mkdir()
     (tests / "test_it.py").write_text(TESTS)
-    for name in ("conftest.py", "standstill.py"):
+    for name in ("conftest.py", "prove.py", "standstill.py"):
         (tests / name).write_text((Path(__file__).parents[1] / name).read_text())
     command = [sys.executable, "-m", "pytest", "--import-mode=importlib", "--rootdir=.", "-n0", "tests"]
     with out.open("w") as file:
