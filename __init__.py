@@ -10,18 +10,31 @@ if TYPE_CHECKING:
     from .agent.concurrency import concurrency
     from .agent.context import artifact, current_run, progress, tags
     from .agent.flows import flow, task
+    from .agent.futures import allow_failure, unmapped
     from .agent.knobs import configure
-    from .backends.errors import HolterError, LimitBusy, NeedsUnmet, RunTimeout, SlotTimeout, UnknownLimit
+    from .backends.errors import (
+        FarError,
+        HolterError,
+        LimitBusy,
+        NeedsUnmet,
+        NotPicklable,
+        RunTimeout,
+        SlotTimeout,
+        UnknownLimit,
+    )
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "FarError",
     "HolterError",
     "LimitBusy",
     "NeedsUnmet",
+    "NotPicklable",
     "RunTimeout",
     "SlotTimeout",
     "UnknownLimit",
+    "allow_failure",
     "artifact",
     "concurrency",
     "configure",
@@ -31,6 +44,7 @@ __all__ = [
     "progress",
     "tags",
     "task",
+    "unmapped",
 ]
 
 _HOMES = {
@@ -38,11 +52,14 @@ _HOMES = {
     "agent.concurrency": ("concurrency",),
     "agent.context": ("artifact", "current_run", "progress", "tags"),
     "agent.flows": ("flow", "task"),
+    "agent.futures": ("allow_failure", "unmapped"),
     "agent.knobs": ("configure",),
     "backends.errors": (
+        "FarError",
         "HolterError",
         "LimitBusy",
         "NeedsUnmet",
+        "NotPicklable",
         "RunTimeout",
         "SlotTimeout",
         "UnknownLimit",

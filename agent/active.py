@@ -20,22 +20,29 @@ from .tape import LINE_LIMIT, emit, harmless, process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
+
+    from .crews import Crew
 
 CHUNK = 32 * 1024  # characters of one log event
 MESSAGE_LIMIT = 2**20  # characters of one message; the middle of a longer one is left out and counted
 BODY_LIMIT = LINE_LIMIT - 1024
 
 
-class _Tree:
-    """A root run's ids: children are `<root>.<n>`, in another process `<root>.<token>-<n>`."""
+class Tree:
+    """A root run's ids: children are `<root>.<n>`, in another process `<root>.<token>-<n>`. `said` is what each start
+    event of them says more, as JSON."""
 
-    __slots__ = ("next", "prefix", "root_id")
+    __slots__ = ("next", "prefix", "root_id", "said")
 
     def __init__(self, root_id: str, prefix: str) -> None:
         self.root_id = root_id
         self.prefix = prefix
-        self.next = count(1).__next__  # atomic: two threads never get the same number
+        self.said = ""
+        self.next: Callable[[], int | str] = count(
+            1
+        ).__next__  # atomic: two threads never get the same number
 
 
 class ActiveRun:
@@ -43,7 +50,8 @@ class ActiveRun:
     `state`, `attempt` (1..), after its end `error` (as recorded, or None), and `dropped` (log lines left out).
     `thread` is the identity of a root run's thread. `partial` is what `print(..., end="")` has said of a line that
     is not complete.
-    `inherited`: this is a forked child, and the run is its parent's."""
+    `inherited`: this is a forked child, and the run is its parent's. `executor` is what the flow said carries its
+    tasks, `crew` what it has submitted."""
 
     # Class attributes, not slots: a step that needs none of these does not pay for setting them.
     run_name: str | None = None
@@ -59,7 +67,9 @@ class ActiveRun:
     log_prints = False
     log_records = False
     inherited = False
-    _tree: _Tree
+    executor: Any = None
+    crew: Crew | None = None
+    _tree: Tree
     _cpu = 0.0
     _progress_at = 0.0
 
@@ -84,9 +94,9 @@ class ActiveRun:
         self._cpu = process_time()
         if outer is None:
             self.id = new_id()
-            self._tree = _Tree(self.id, "")
+            self._tree = Tree(self.id, "")
         else:
-            self._tree = _Tree(root_of(outer), f"{token(8)}-")
+            self._tree = Tree(root_of(outer), f"{token(8)}-")
             self.id = f"{self._tree.root_id}.{self._tree.prefix}{self._tree.next()}"
 
     @property

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from ..backends.errors import RunTimeout, SlotTimeout
 from . import recorder
 from .active import ActiveRun
-from .engine import Skipped, again, begin, busy, call_hooks, claim, end_badly, leave, listen, running
+from .engine import Skipped, again, begin, busy, call_hooks, claim, employ, end_badly, leave, listen, running
 from .generators import drive_async_generator, drive_generator
 from .spec import Spec
 from .timeouts import Deadline
@@ -35,10 +35,14 @@ def drive_plain(spec: Spec) -> Callable[..., Any]:
             recorder._current.set(run)
             easy = simple and spec.needs is None
             result = fn(*args, **kwargs) if easy else _attempts(spec, run, args, kwargs)
+            if run.crew is not None:
+                run.crew.finish()
             run.end("COMPLETED", result)
         except BaseException as error:
             if run is not None:
                 end_badly(spec, run, error)
+                if run.crew is not None:
+                    run.crew.abandon(error)
             if isinstance(error, Skipped):
                 return None
             raise
@@ -59,6 +63,8 @@ def _attempts(spec: Spec, run: ActiveRun, args: Args, kwargs: Kwargs) -> Any:
                 time.sleep(pause)
         if spec.limit is not None:
             stack.enter_context(_slot(spec))
+        if spec.executor is not None:
+            employ(spec, run, stack)
         running(spec, run)
         while True:
             try:
@@ -67,6 +73,9 @@ def _attempts(spec: Spec, run: ActiveRun, args: Args, kwargs: Kwargs) -> Any:
                 delay = again(spec, run, error)
                 if delay is None:
                     raise
+                if run.crew is not None:
+                    run.crew.abandon(error)
+                    run.crew = None
             time.sleep(delay)
             run.try_again(run.attempt + 1)
 
@@ -80,14 +89,22 @@ def _meet(spec: Spec, run: ActiveRun) -> Iterator[float]:
 
 def _attempt(spec: Spec, run: ActiveRun, args: Args, kwargs: Kwargs) -> Any:
     if spec.timeout is None:
-        return spec.fn(*args, **kwargs)
+        return _whole(spec, run, args, kwargs)
     deadline = Deadline(spec.timeout)
     try:
         with deadline:
-            return spec.fn(*args, **kwargs)
+            return _whole(spec, run, args, kwargs)
     except RunTimeout as error:
         claim(error, deadline, run)
         raise
+
+
+def _whole(spec: Spec, run: ActiveRun, args: Args, kwargs: Kwargs) -> Any:
+    """The call and, inside its deadline, all that it submitted."""
+    result = spec.fn(*args, **kwargs)
+    if run.crew is not None:
+        run.crew.finish()
+    return result
 
 
 def _slot(spec: Spec) -> Any:
@@ -116,10 +133,14 @@ def drive_coroutine(spec: Spec) -> Callable[..., Coroutine[Any, Any, Any]]:
             mark = recorder._current.set(run)
             easy = simple and spec.needs is None
             result = await (fn(*args, **kwargs) if easy else _async_attempts(spec, run, args, kwargs))
+            if run.crew is not None:
+                await run.crew.finish_later()
             run.end("COMPLETED", result)
         except BaseException as error:
             if run is not None:
                 end_badly(spec, run, error)
+                if run.crew is not None:
+                    await run.crew.abandon_later(error)
             if isinstance(error, Skipped):
                 return None
             raise
@@ -142,6 +163,8 @@ async def _async_attempts(spec: Spec, run: ActiveRun, args: Args, kwargs: Kwargs
                 await asyncio.sleep(pause)
         if spec.limit is not None:
             await _async_slot(spec, stack)
+        if spec.executor is not None:
+            employ(spec, run, stack)
         running(spec, run)
         while True:
             try:
@@ -150,13 +173,16 @@ async def _async_attempts(spec: Spec, run: ActiveRun, args: Args, kwargs: Kwargs
                 delay = again(spec, run, error)
                 if delay is None:
                     raise
+                if run.crew is not None:
+                    await run.crew.abandon_later(error)
+                    run.crew = None
             await asyncio.sleep(delay)
             run.try_again(run.attempt + 1)
 
 
 async def _async_attempt(spec: Spec, run: ActiveRun, args: Args, kwargs: Kwargs) -> Any:
     if spec.timeout is None:
-        return await spec.fn(*args, **kwargs)
+        return await _async_whole(spec, run, args, kwargs)
     import asyncio
 
     deadline, cause = Deadline(spec.timeout), None
@@ -165,7 +191,7 @@ async def _async_attempt(spec: Spec, run: ActiveRun, args: Args, kwargs: Kwargs)
     scope = asyncio.timeout_at(end)
     try:
         async with scope:
-            result = await spec.fn(*args, **kwargs)
+            result = await _async_whole(spec, run, args, kwargs)
         if loop.time() < end:  # else it blocked the loop, which could not interrupt it
             return result
     except TimeoutError as error:
@@ -176,6 +202,13 @@ async def _async_attempt(spec: Spec, run: ActiveRun, args: Args, kwargs: Kwargs)
     timeout = RunTimeout()
     claim(timeout, deadline, run)
     raise timeout from cause
+
+
+async def _async_whole(spec: Spec, run: ActiveRun, args: Args, kwargs: Kwargs) -> Any:
+    result = await spec.fn(*args, **kwargs)
+    if run.crew is not None:
+        await run.crew.finish_later()
+    return result
 
 
 async def _async_slot(spec: Spec, stack: Any) -> None:

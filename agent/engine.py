@@ -93,6 +93,13 @@ def listen(run: ActiveRun, stack: Any) -> None:
         stack.enter_context(records())
 
 
+def employ(spec: Spec, run: ActiveRun, stack: Any) -> None:
+    """What the run submits is carried by its executor, for as long as `stack` is open."""
+    from .crews import employ
+
+    employ(run, spec.executor, stack)
+
+
 def again(spec: Spec, run: ActiveRun, error: BaseException) -> float | None:
     """After a failed attempt: the seconds to wait for the next one, or None if there is none."""
     if isinstance(error, RunTimeout) and not hasattr(error, "run_id"):

@@ -42,11 +42,24 @@ if TYPE_CHECKING:
         def with_options(self, **options: Unpack[Options]) -> Recorded[P, R_co]:
             """The same function with some options changed."""
 
-        def submit(self, *args: P.args, **kwargs: P.kwargs) -> Future[Any]:
-            """Call it in a thread of the process's pool, inside the current run."""
+        @overload
+        def submit(self, *args: P.args, **kwargs: P.kwargs) -> Future[Any]: ...
+        @overload
+        def submit(self, *args: Any, wait_for: Iterable[Any], **kwargs: Any) -> Future[Any]: ...
+        def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
+            """Call it beside the others, inside the current run: on the `executor` of the flow, else in a thread.
 
-        def map(self, *columns: Iterable[Any], **constants: Any) -> list[Future[Any]]:
-            """Submit one call for each row of `columns`; `constants` go to every call."""
+            Futures among the arguments, also in lists, tuples, sets and dicts, are replaced by their results, and
+            those of `wait_for` waited for, before it starts; where one of them failed, it is not called and fails
+            with that exception (`allow_failure` changes that). A coroutine function has an event loop of its own.
+            The future is a `concurrent.futures.Future`. Raises what the function raises that makes the executor.
+            """
+
+        def map(
+            self, *columns: Any, wait_for: Iterable[Any] | None = None, **constants: Any
+        ) -> list[Future[Any]]:
+            """Submit one call for each row of `columns`; `constants`, and columns that are `unmapped(value)`, are the
+            same for every call. Raises ValueError where the columns differ in length."""
 else:
 
     def overload(signature: Any) -> Any:  # typing costs 3 ms to import
@@ -78,6 +91,9 @@ def flow(fn: Any = None, /, **options: Any) -> Any:
       alerts do that.
     * `limit`: hold a slot of this limit during the call; `on_busy`: `wait` (default), `skip` (the call returns None,
       state SKIPPED) or `fail` (raises LimitBusy).
+    * `executor`: what carries the calls that are submitted: a `concurrent.futures.Executor`, which stays yours, or a
+      function that makes one for each attempt, closed with it. Default: threads of this process. The flow ends when
+      all that it submitted has ended; where it fails, what has not started is cancelled.
     * `needs`: jobs that must have completed before this one starts, as "extract within 26h" or "extract" (a text or a
       list); `on_unmet`: `refuse` (default: raises NeedsUnmet, state SKIPPED), `wait` for `needs_wait` at most (default
       1h), or `warn`. Where the store cannot be asked within 2 s, it runs with a warning.
@@ -88,7 +104,7 @@ def flow(fn: Any = None, /, **options: Any) -> Any:
 
     Raises TypeError or ValueError at decoration for what cannot work, such as retries of a generator.
     """
-    return _decorate("flow", fn, options)
+    return decorated("flow", fn, options)
 
 
 @overload
@@ -101,15 +117,16 @@ def task(fn: Any = None, /, **options: Any) -> Any:
     In a thread that has no run of its own, a task belongs to the only flow that is open in the process; outside
     any flow it is a run by itself.
     """
-    return _decorate("task", fn, options)
+    return decorated("task", fn, options)
 
 
-def _decorate(kind: str, fn: Any, options: Any) -> Any:
+def decorated(kind: str, fn: Any, options: Any) -> Any:
+    """What `flow` and `task` make of a function and their keywords."""
     if fn is None:
         Spec(kind, _nothing, options)  # a wrong option is refused where it is written
-        return lambda given: _decorate(kind, given, options)
+        return lambda given: decorated(kind, given, options)
     if isinstance(fn, staticmethod | classmethod):
-        return type(fn)(_decorate(kind, fn.__func__, options))
+        return type(fn)(decorated(kind, fn.__func__, options))
     if not callable(fn):
         raise TypeError(
             f"@{kind} goes on a function, not on {fn!r} (options are keywords: @{kind}(name=...))"
@@ -123,10 +140,22 @@ def _decorate(kind: str, fn: Any, options: Any) -> Any:
         call.__name__ = call.__qualname__ = name_of(fn)
         call.__module__, call.__annotations__ = inner.__module__, getattr(inner, "__annotations__", {})
     call.fn = fn  # type: ignore[attr-defined]
-    call.with_options = lambda **changes: _decorate(kind, fn, {**options, **changes})  # type: ignore[attr-defined]
-    call.submit = lambda *args, **kwargs: _futures().submit(call, *args, **kwargs)  # type: ignore[attr-defined]
-    call.map = lambda *columns, **constants: _futures().map_rows(call, columns, constants)  # type: ignore[attr-defined]
+    call.spec = spec  # type: ignore[attr-defined]
+    call.with_options = lambda **changes: _varied(call, changes)  # type: ignore[attr-defined]
+    call.submit = lambda *args, wait_for=None, **kwargs: _futures().submit(  # type: ignore[attr-defined]
+        call, args, kwargs, wait_for
+    )
+    call.map = lambda *columns, wait_for=None, **constants: _futures().map_rows(  # type: ignore[attr-defined]
+        call, columns, constants, wait_for
+    )
     return call
+
+
+def _varied(call: Any, changes: dict[str, Any]) -> Any:
+    varied = decorated(call.spec.kind, call.fn, {**call.spec.options, **changes})
+    whole, before = getattr(call, "base", (call, {}))
+    varied.base = (whole, {**before, **changes})  # how another process finds it
+    return varied
 
 
 def _nothing() -> None:

@@ -1,69 +1,226 @@
-"""Calls in threads: `task.submit(...)` and `task.map(...)`. Loaded on first use."""
+"""`task.submit(...)` and `task.map(...)`: calls beside each other. Loaded on first use.
+
+What they return are `concurrent.futures.Future`s: its `wait`, `as_completed` and asyncio's `wrap_future` take them.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextvars import ContextVar, copy_context
-from threading import Lock
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError, Executor, Future
+from contextvars import copy_context
+from itertools import repeat
+from threading import RLock
+from typing import Any, Generic, TypeVar
 
-_depth: ContextVar[int] = ContextVar("holter_depth", default=0)
-_pools: list[
-    ThreadPoolExecutor
-] = []  # by depth: who submits from inside a pool and waits must not hold a place in it
+from . import recorder
+from .crews import crew_of, employer
+from .errands import Errand, Reply
+from .pools import default_pool, go_deeper, needs_pickles, soon, takes_names
+
+T = TypeVar("T")
+DEPTH = 4  # of lists, tuples, sets and dicts in each other, so far futures are looked for
 
 
-def submit(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Future[Any]:
-    """Run `call` in a thread pool of the process with this context's run as its parent.
+class unmapped(Generic[T]):
+    """`task.map(rows, unmapped(table))`: the same `table` for every call."""
 
-    Futures among the arguments are waited for, in the pool, and replaced by their results. A coroutine function
-    runs in an event loop of its own.
+    __slots__ = ("value",)
+
+    def __init__(self, value: T) -> None:
+        self.value = value
+
+
+class allow_failure(Generic[T]):
+    """`task.submit(allow_failure(future))`: where that failed, the task is called with the exception instead of not at
+    all. In `wait_for`: it has to end, not to succeed."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: T) -> None:
+        self.value = value
+
+
+class TaskFuture(Future[Any]):
+    """A submitted call. It is handed to the executor when all that it waits for has ended.
+
+    Not guaranteed: that `cancel` stops what an executor has begun; `running` is as exact as the executor is.
     """
-    depth = _depth.get()
+
+    def __init__(
+        self, errand: Callable[[tuple[Any, ...], dict[str, Any]], Errand], executor: Executor
+    ) -> None:
+        super().__init__()
+        self._errand, self._executor = errand, executor
+        self._carried: Future[Any] | None = None  # what the executor returned
+        self._gate = RLock()
+
+    def cancel(self) -> bool:
+        """Take it back, if it has not begun. Whatever waits for it is cancelled too."""
+        with self._gate:
+            if self._carried is not None and not self._carried.cancel():
+                return False
+            return self._take_back()
+
+    def running(self) -> bool:
+        """Whether it is executing, as far as the executor tells."""
+        return self._carried is not None and not self.done() and self._carried.running()
+
+    def _take_back(self) -> bool:
+        with self._gate:
+            if self.cancelled():
+                return True
+            cancelled = super().cancel()
+            if cancelled:
+                self.set_running_or_notify_cancel()  # wakes `wait` and `as_completed`
+            return cancelled
+
+    def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """What it waited for has ended: hand it over. Whatever goes wrong is its result."""
+        try:
+            errand = self._errand(*_settled((args, kwargs)))
+            task = errand.packed() if needs_pickles(self._executor) else errand
+            with self._gate:
+                if self.done():
+                    return
+                carried = self._carried = self._executor.submit(task)
+            carried.add_done_callback(self._arrive)
+        except CancelledError:
+            self._take_back()
+        except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
+            self._fail(error)
+
+    def _arrive(self, carried: Future[Any]) -> None:
+        try:
+            result = carried.result()
+            self._succeed(result.open() if isinstance(result, Reply) else result)
+        except CancelledError as error:
+            if not carried.cancelled() or not self._take_back():
+                self._fail(error)
+        except BaseException as error:  # noqa: BLE001 - as above
+            self._fail(error)
+
+    def _succeed(self, result: Any) -> None:
+        with self._gate:
+            if not self.done():
+                self.set_result(result)
+
+    def _fail(self, error: BaseException) -> None:
+        with self._gate:
+            if not self.done():
+                self.set_exception(error)
+
+
+def submit(
+    call: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    wait_for: Iterable[Any] | None = None,
+) -> TaskFuture:
+    """Hand `call` to the executor of the flow around it, else to the threads of this process, as a part of this
+    context's run. Raises what the function raises that makes the executor."""
+    run, employing = recorder.current(), employer.get()
+    employed = employing is not None and not employing.inherited
+    executor = crew_of(employing).executor() if employing is not None and employed else default_pool()
     context = copy_context()
-    context.run(_depth.set, depth + 1)
-    return _pool(depth).submit(context.run, _resolved, call, args, kwargs)
+    context.run(go_deeper)
+    upstream = [] if wait_for is None else list(wait_for)
+    future = TaskFuture(lambda a, k: Errand(call, a, k, context, not takes_names(executor)), executor)
+    if run is not None and not run.inherited:
+        crew_of(run).add(future)
+    _when_ended(
+        [*_futures_in(args), *_futures_in(kwargs), *_futures_in(upstream)],
+        lambda: future._begin(args, kwargs) if _let_through(future, upstream) else None,
+    )
+    return future
 
 
 def map_rows(
-    call: Callable[..., Any], columns: tuple[Iterable[Any], ...], constants: dict[str, Any]
-) -> list[Future[Any]]:
-    """Submit one call for each row. Raises ValueError where the columns differ in length."""
-    return [submit(call, *row, **constants) for row in zip(*columns, strict=True)]
+    call: Callable[..., Any],
+    columns: tuple[Any, ...],
+    constants: dict[str, Any],
+    wait_for: Iterable[Any] | None = None,
+) -> list[TaskFuture]:
+    """Submit one call for each row. A column may be a future: it is waited for. Raises ValueError where the columns
+    differ in length, or none has one."""
+    constants = {name: _bare(value) for name, value in constants.items()}
+    given = [column.result() if isinstance(column, Future) else column for column in columns]
+    lists = [None if isinstance(column, unmapped) else list(column) for column in given]
+    lengths = {len(column) for column in lists if column is not None}
+    if len(lengths) != 1:
+        found = f"have {', '.join(map(str, sorted(lengths)))} items" if lengths else "are all unmapped"
+        raise ValueError(f"map() takes columns of one length; these {found}")
+    rows = zip(*(repeat(_bare(whole)) if rows is None else rows for whole, rows in zip(given, lists)))
+    upstream = None if wait_for is None else list(wait_for)
+    return [submit(call, row, constants, upstream) for row in rows]
 
 
-def _resolved(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    result = call(*map(_value, args), **{name: _value(value) for name, value in kwargs.items()})
-    if hasattr(result, "__await__"):
-        import asyncio
-
-        return asyncio.run(_awaited(result))
-    return result
+def _bare(value: Any) -> Any:
+    return value.value if isinstance(value, unmapped) else value
 
 
-async def _awaited(result: Any) -> Any:
-    return await result
+# --- what a call waits for ---------------------------------------------------------------------------------------
 
 
-def _value(value: Any) -> Any:
-    return value.result() if isinstance(value, Future) else value
+def _futures_in(value: Any, depth: int = DEPTH) -> Iterator[Future[Any]]:
+    if isinstance(value, Future):
+        yield value
+    elif isinstance(value, allow_failure | unmapped):
+        yield from _futures_in(value.value, depth)
+    elif depth and type(value) in (list, tuple, set, dict):
+        for item in value.values() if type(value) is dict else value:
+            yield from _futures_in(item, depth - 1)
 
 
-def _pool(depth: int) -> ThreadPoolExecutor:
-    with _growing:
-        while len(_pools) <= depth:
-            _pools.append(ThreadPoolExecutor(min(32, (os.cpu_count() or 1) + 4), f"holter-{depth}"))
-    return _pools[depth]
+def _when_ended(futures: list[Future[Any]], then: Callable[[], None]) -> None:
+    """Call `then` when all have ended: now, or in a thread of ours, since an executor that breaks calls its futures'
+    callbacks while it holds the lock that `submit` takes."""
+    waiting = {id(future): future for future in futures if not future.done()}
+    if not waiting:
+        return then()
+    lock, left = RLock(), len(waiting)
+
+    def one_ended(_: Future[Any]) -> None:
+        nonlocal left
+        with lock:
+            left -= 1
+            last = left == 0
+        if last:
+            soon(then)
+
+    for future in waiting.values():
+        future.add_done_callback(one_ended)
 
 
-def _forget() -> None:
-    """A forked child has the objects but not their threads."""
-    global _growing
-    _growing = Lock()
-    _pools.clear()
+def _let_through(future: TaskFuture, upstream: list[Any]) -> bool:
+    """Whether what is in `wait_for` succeeded, or may fail; if not, the future fails like that."""
+    try:
+        _settled(upstream)
+    except CancelledError:
+        future._take_back()
+        return False
+    except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
+        future._fail(error)
+        return False
+    return True
 
 
-_growing = Lock()
-os.register_at_fork(after_in_child=_forget)
+def _settled(value: Any, depth: int = DEPTH + 1) -> Any:
+    """The same with results in the place of futures. Raises the exception of one that failed."""
+    if isinstance(value, Future):
+        return value.result()
+    if isinstance(value, allow_failure):
+        return _whatever_came(value.value)
+    if isinstance(value, unmapped):
+        return _settled(value.value, depth)
+    if depth and type(value) in (list, tuple, set, dict) and any(True for _ in _futures_in(value, depth)):
+        if type(value) is dict:
+            return {key: _settled(item, depth - 1) for key, item in value.items()}
+        return type(value)(_settled(item, depth - 1) for item in value)
+    return value
+
+
+def _whatever_came(value: Any) -> Any:
+    try:
+        return _settled(value)
+    except (Exception, CancelledError) as error:  # noqa: BLE001 - the task asked for it
+        return error

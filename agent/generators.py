@@ -31,6 +31,8 @@ def drive_generator(spec: Spec) -> Callable[..., Generator[Any, Any, Any]]:
                 try:
                     item = step(value)
                 except StopIteration as stop:
+                    if run.crew is not None:
+                        run.crew.finish()
                     end_well(spec, run, stop.value)
                     return stop.value
                 finally:
@@ -44,6 +46,8 @@ def drive_generator(spec: Spec) -> Callable[..., Generator[Any, Any, Any]]:
                     step, value = inner.throw, error
         except BaseException as error:
             end_badly(spec, run, error)
+            if run.crew is not None:
+                run.crew.abandon(error)
             raise
         finally:
             listening.close()
@@ -65,6 +69,8 @@ def drive_async_generator(spec: Spec) -> Callable[..., AsyncGenerator[Any, Any]]
                 try:
                     item = await step(value)
                 except StopAsyncIteration:
+                    if run.crew is not None:
+                        await run.crew.finish_later()
                     end_well(spec, run, None)
                     return
                 finally:
@@ -78,6 +84,8 @@ def drive_async_generator(spec: Spec) -> Callable[..., AsyncGenerator[Any, Any]]
                     step, value = inner.athrow, error
         except BaseException as error:
             end_badly(spec, run, error)
+            if run.crew is not None:
+                await run.crew.abandon_later(error)
             raise
         finally:
             listening.close()

@@ -46,7 +46,7 @@ def record_start(run: ActiveRun, head: str, parameters: str, extras: str) -> Non
     """`start` for the drivers, which have their own guard and give `head` (from `head_of`) ready-made; `extras` are
     more fields (from `extras_of`)."""
     if run.parent_id is not None and run.parent_id is not run._tree.root_id:
-        head = f'{head},"parent":"{run.parent_id}"'
+        head = f'{head}{run._tree.said},"parent":"{run.parent_id}"'
     if parameters:
         head = f'{head},"parameters":{parameters}'
     if process.cause and run.parent_id is None:
@@ -107,7 +107,9 @@ def sole_root() -> ActiveRun | None:
             if found is not None:
                 return None
             found = run
-    return found if found is None or found.thread != get_ident() else None
+    if found is None:
+        return process.afar[0] if len(process.afar) == 1 else None
+    return found if found.thread != get_ident() else None
 
 
 def open_runs() -> list[ActiveRun]:

@@ -117,6 +117,19 @@ def _remember(value: Any, depth: int = 0) -> None:
             _remember(item, depth + 1)
 
 
+def known_in(data: bytes) -> list[str]:
+    """The known secrets that are a part of `data`."""
+    if _secrets is None:
+        _gathered()
+    return [each for each in {*_held, *_remembered} if each and each.encode("utf-8", "surrogatepass") in data]
+
+
+def remember(values: Iterable[str]) -> None:
+    """Secrets that another process knows, among what it sent."""
+    for value in values:
+        _remember(value)
+
+
 # --- texts without it ----------------------------------------------------------------------------------------------
 
 

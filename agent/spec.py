@@ -15,6 +15,7 @@ from .secrets import hide, is_secret, quote
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from concurrent.futures import Executor
     from typing import Any, TypedDict
 
     from .active import ActiveRun
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
         needs: str | Sequence[str] | None
         on_unmet: str
         needs_wait: str | float | None
+        executor: Executor | Callable[[], Executor] | None
 
 
 _COROUTINE, _GENERATOR, _ASYNC_GENERATOR, _STARRED = (
@@ -75,7 +77,7 @@ _ON_OVERDUE = ("alert", "kill")
 _KNOWN = frozenset(
     "name description version tags retries retry_delay_seconds retry_jitter_factor retry_condition_fn timeout_seconds "
     "on_overdue log_prints log_records flow_run_name task_run_name schedule timezone limit on_busy "
-    "needs on_unmet needs_wait".split()
+    "needs on_unmet needs_wait executor".split()
 ).union(_HOOKS, _DURATIONS, _BOUNDS)
 
 
@@ -85,6 +87,7 @@ class Spec:
     the start event has no fields of its own."""
 
     __slots__ = (
+        "executor",
         "fn",
         "head",
         "hooks",
@@ -135,6 +138,7 @@ class Spec:
         self.on_busy = options.get("on_busy", "wait")
         self.shape = _shape(inner)
         self.needs = _needs(options)
+        self.executor = options.get("executor")
         self.settled = kind == "task"  # else the settings may name needs of the job: the first call asks them
         self._refuse_what_cannot_work()
         self.head = head_of(kind, self.name) + self._facts()
@@ -147,6 +151,7 @@ class Spec:
             or self.log_prints is not None
             or self.log_records is not None
             or self.limit
+            or self.executor is not None
             or any(self.hooks.values())
         )
         self.plain = not (self.tags or self.run_name or self.limit)
@@ -156,10 +161,15 @@ class Spec:
             raise ValueError(f'on_busy is "wait", "skip" or "fail", not {self.on_busy!r}')
         if self.options.get("on_overdue", "alert") not in _ON_OVERDUE:
             raise ValueError(f'on_overdue is "alert" or "kill", not {self.options.get("on_overdue")!r}')
-        if "generator" in self.shape and (self.policy.retries or self.timeout or self.limit or self.needs):
+        whole = self.policy.retries or self.timeout or self.limit or self.needs or self.executor is not None
+        if "generator" in self.shape and whole:
             raise ValueError(
                 f"{self.name} is a generator: what it yielded cannot be taken back, so retries, timeout_seconds, "
-                "limit and needs do not work on it (put the work into a task that it calls)"
+                "limit, needs and executor do not work on it (put the work into a task that it calls)"
+            )
+        if self.executor is not None and not (hasattr(self.executor, "submit") or callable(self.executor)):
+            raise TypeError(
+                f"executor is a concurrent.futures.Executor or a function that makes one, not {self.executor!r}"
             )
         for hooks in self.hooks.values():
             for hook in hooks:
@@ -344,6 +354,8 @@ def _positive(value: float | None, name: str) -> float | None:
 def _refuse_unknown(kind: str, options: Options) -> None:
     for name in options:
         other = "task_run_name" if kind == "flow" else "flow_run_name"
+        if name == "executor" and kind == "task":
+            raise TypeError("executor is an option of flow(): it carries all that the flow submits")
         if name not in _KNOWN or name == other:
             from difflib import get_close_matches
 

@@ -66,11 +66,13 @@ class _Process:
 
     `runs` are the open runs by id; `waiting` are state events that the disk refused and that go out with the next
     write; `lock` orders the threads that are not on the fast path; `outer` is the run of `holter run` that this process
-    belongs to, or ""; `cause` is what CAUSE says; `prefix` goes into the ids that a forked child makes. `fd` is where
-    an event goes at once: -1 while there is no journal yet, while something waits, or where recording is off.
+    belongs to, or ""; `afar` are stand-ins for the runs of other processes that it works for; `cause` is what CAUSE
+    says; `prefix` goes into the ids that a forked child makes. `fd` is where an event goes at once: -1 while there is
+    no journal yet, while something waits, or where recording is off.
     """
 
     __slots__ = (
+        "afar",
         "cause",
         "fd",
         "journal",
@@ -98,6 +100,7 @@ class _Process:
         self.cause = os.environ.get(CAUSE, "")
         self.prefix = prefix
         self.runs: dict[str, ActiveRun] = {}
+        self.afar: list[ActiveRun] = []
         self.waiting: list[bytes] = []
         self.signals = False
 

@@ -9,6 +9,8 @@
     ├── UnknownLimit(LookupError)        a named limit does not exist where one is required
     ├── SlotTimeout(TimeoutError)        no slot became free in time
     ├── LimitBusy(RuntimeError)          `on_busy="fail"` and no slot was free
+    ├── NotPicklable(TypeError)          a call, its result or its error cannot go to another process
+    ├── FarError(RuntimeError)           what a task in another process raised, where that cannot be sent itself
     ├── NeedsUnmet(RuntimeError)         a job that this one needs has not completed in time
     ├── SlotReentry(RuntimeError)        the same run asks again for a limit that it holds
     ├── RunTimeout(TimeoutError)         a flow or task ran into its `timeout_seconds`
@@ -74,6 +76,24 @@ class SlotTimeout(HolterError, TimeoutError):
 
 class LimitBusy(HolterError, RuntimeError):
     """All slots are taken and the caller chose not to wait."""
+
+
+class NotPicklable(HolterError, TypeError):
+    """A call, its result or its error cannot be sent to another process."""
+
+    hint = (
+        "give it plain data and a function at the top level of a module; `pip install cloudpickle` sends local "
+        "functions too; or use a ThreadPoolExecutor"
+    )
+
+
+class FarError(HolterError, RuntimeError):
+    """A task in another process raised an error that cannot be pickled; `type_name` is its class, the message its
+    text. The cause has its traceback."""
+
+    def __init__(self, message: str, *, hint: str = "", type_name: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.type_name = type_name
 
 
 class NeedsUnmet(HolterError, RuntimeError):

@@ -28,6 +28,7 @@ SERVERS = {
 PARTS = {
     "": "**/*.py",
     "web": "agent/web/**/*.py",
+    "executors": "agent/pickles.py",
     "mcp": "agent/terminal/assistant.py",
     "postgres": "backends/postgres*.py",
     "testing": "testing/*.py",
