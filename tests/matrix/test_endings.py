@@ -363,11 +363,13 @@ TABLE = {
     "SIGTERM when all flows are in other threads, where no handler is installed": Ends(
         """
         import signal, threading
+        inside = threading.Event()
         @flow
         def job():
+            inside.set()
             time.sleep(20)
         threading.Thread(target=job, daemon=True).start()
-        time.sleep(0.2)
+        inside.wait()
         print(signal.getsignal(signal.SIGTERM), flush=True)
         os.kill(os.getpid(), signal.SIGTERM)
         """,
