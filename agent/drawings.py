@@ -48,7 +48,8 @@ def columns(values: Iterable[tuple[str, Mapping[str, int]]], *, width: int, heig
     for number, (name, good, bad) in enumerate(bars):
         low, high = height * good / most, height * (good + bad) / most
         x, wide = f"{number * step:.2f}", f"{max(0.5, step - 1):.2f}"
-        title = escape(f"{name}: {good + bad} runs" + (f", {bad} in trouble" if bad else ""))
+        total = good + bad
+        title = escape(f"{name}: {total} run{'s' * (total != 1)}" + (f", {bad} in trouble" if bad else ""))
         out.append(
             f'<g><title>{title}</title><rect class="room" x="{x}" y="0" width="{wide}" height="{height}"/>'
             f'<rect class="good" x="{x}" y="{height - low:.2f}" width="{wide}" height="{low:.2f}"/>'

@@ -28,6 +28,11 @@ class Occupancy:
     holders: tuple[Place | Tenant, ...]
     waiters: tuple[Place | Tenant, ...]
 
+    @property
+    def held(self) -> int:
+        """How many slots are held: of this host's each has a place of its own, a shared lease may be of several."""
+        return sum((place.occupy or 1) if self.scope == "shared" else 1 for place in self.holders)
+
     def to_json(self, now: float, states: Mapping[str, str] | None = None) -> Json:
         """`states`: those of the runs that hold and wait (see `run_states`)."""
         known = states or {}

@@ -29,13 +29,14 @@ class JobReport:
 
     `success_rate`: COMPLETED among the ended runs, SKIPPED and CANCELLED ones aside.
     `completeness`: expected times that were answered by a run, since the job's first run.
-    `lateness_p50_seconds`: median from expected time to start.
+    `lateness_p50_seconds`: median from expected time to start. `turns`: what became of each expected time, in order.
     """
 
     figures: JobSummary
     success_rate: float | None
     completeness: float | None
     lateness_p50_seconds: float | None
+    turns: tuple[Entry, ...] = ()
 
     def to_json(self) -> Json:
         figures = self.figures
@@ -99,6 +100,7 @@ def _job_report(
         success_rate=counts.get("COMPLETED", 0) / tried if tried else None,
         completeness=completeness(kept),
         lateness_p50_seconds=lateness(kept),
+        turns=tuple(kept),
     )
 
 

@@ -167,6 +167,7 @@ def size(url: str, home: str) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.history", description=__doc__)
     parser.add_argument("--runs", type=int, default=10_000)
+    parser.add_argument("--jobs", type=int, default=JOBS)
     parser.add_argument("--days", type=float, default=60.0)
     parser.add_argument("--store", default="sqlite:///history.db")
     parser.add_argument("--home", default=os.getcwd())
@@ -175,7 +176,7 @@ def main() -> None:
     store = open_backend(options.store, options.home, clock=clock)
     figures: dict[str, Any] = {"store": options.store.partition(":")[0]}
     if not store.runs(RunQuery(limit=1)):
-        seconds = make(store, clock, options.runs, options.days, now)
+        seconds = make(store, clock, options.runs, options.days, now, options.jobs)
         figures |= {
             "runs": options.runs,
             "events": options.runs * 10,

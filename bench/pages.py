@@ -1,8 +1,8 @@
 """`python -m bench.pages --folder DIR`: how fast the dashboard is over a long history, and how much it sends.
 
-Makes the history once (1,000,000 runs of 500 jobs in SQLite, one run of 100,000 tasks with 50 MB of lines) and leaves
-it in the folder; asks each page 20 times of a `holter serve` of its own, and looks at it in headless Chromium if that
-is there. Prints JSON: medians in milliseconds, bytes over the wire.
+Makes the history once (1,000,000 runs of 500 jobs in SQLite, unless `bench.history` made one, and one run of 100,000
+tasks with 50 MB of lines) and leaves it in the folder; asks each page 20 times of a `holter serve` of its own, and
+looks at it in headless Chromium if that is there. Prints JSON: medians in milliseconds, bytes over the wire.
 """
 
 from __future__ import annotations
@@ -54,11 +54,12 @@ def big_run(store: Backend, at: float, tasks: int) -> None:
     store.append("big-journal", offset, b"".join(batch))
 
 
-def prepare(folder: str, runs: int, jobs: int, tasks: int) -> Backend:
+def prepare(folder: str, url: str, runs: int, jobs: int, tasks: int) -> Backend:
     clock, now = PastClock(), SYSTEM.wall()
-    store = open_backend("sqlite:///holter.db", folder, clock=clock)
+    store = open_backend(url, folder, clock=clock)
     if not store.runs(RunQuery(limit=1)):
         make(store, clock, runs, 60.0, now, jobs)
+    if store.run(BIG) is None:
         clock.at = now - 1800
         big_run(store, now - 1800 - DAY, tasks)
     return store
@@ -116,17 +117,18 @@ def paint(port: int, path: str) -> float | None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.pages", description=__doc__)
     parser.add_argument("--folder", required=True)
+    parser.add_argument("--store", default="sqlite:///holter.db")
     parser.add_argument("--runs", type=int, default=1_000_000)
     parser.add_argument("--jobs", type=int, default=500)
     parser.add_argument("--tasks", type=int, default=100_000)
     options = parser.parse_args()
     pathlib.Path(options.folder).mkdir(parents=True, exist_ok=True)
-    store = prepare(options.folder, options.runs, options.jobs, options.tasks)
+    store = prepare(options.folder, options.store, options.runs, options.jobs, options.tasks)
     figures: dict[str, Any] = {"runs": sum(job.runs for job in store.summarize(RunQuery()))}
     store.close()
     with subprocess.Popen(
         [sys.executable, "-P", "-m", "holter", "serve", "--port", "0"],
-        env={**os.environ, "HOLTER_HOME": options.folder, "HOLTER_BACKEND": "sqlite:///holter.db"},
+        env={**os.environ, "HOLTER_HOME": options.folder, "HOLTER_BACKEND": options.store},
         stderr=subprocess.PIPE,
         text=True,
     ) as server:

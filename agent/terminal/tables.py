@@ -223,7 +223,7 @@ def slots_table(limits: Sequence[Occupancy], now: float, states: Mapping[str, st
         elastic={"HOST": 5, "JOB": 8, "LIMIT": 8},
     )
     for limit in limits:
-        held = Text(f"{_held(limit)} of {limit.slots if limit.slots is not None else '?'}")
+        held = Text(f"{limit.held} of {limit.slots if limit.slots is not None else '?'}")
         head: Sequence[Text] = (Text(line(limit.limit), "bold"), held)
         places = [
             *((place, "holds") for place in limit.holders),
@@ -244,11 +244,6 @@ def slots_table(limits: Sequence[Occupancy], now: float, states: Mapping[str, st
             )
             head = (Text(""), Text(""))
     return table
-
-
-def _held(limit: Occupancy) -> int:
-    """A place of the host is one slot, a lease may be several."""
-    return sum((place.occupy or 1) if isinstance(place, Tenant) else 1 for place in limit.holders)
 
 
 def _lease(place: Place | Tenant, now: float) -> tuple[Text, Text]:

@@ -208,8 +208,7 @@ def _slot_lines(picture: Picture, width: int) -> list[Text]:
 
 
 def _slot(each: Occupancy, now: float) -> Text:
-    held = sum((place.occupy or 1) if each.scope == "shared" else 1 for place in each.holders)
-    said = Text.assemble("  ", (line(each.limit), "bold"), f" {held} of {each.slots or '?'}")
+    said = Text.assemble("  ", (line(each.limit), "bold"), f" {each.held} of {each.slots or '?'}")
     for word, places in (("held by", each.holders), ("waiting:", each.waiters)):
         names = dict.fromkeys(line(place.run_name or place.run_id or "?") for place in places)
         if names:

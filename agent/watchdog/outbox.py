@@ -20,6 +20,7 @@ from urllib.parse import quote
 from attrs import frozen
 
 from ...backends.clock import SYSTEM, Clock, rfc3339
+from .message import exception_line
 
 if TYPE_CHECKING:
     from ...backends.base import Backend
@@ -266,6 +267,7 @@ def _shown(doc: Json) -> Json:
         for name in ("state", "channel", "fallback", "open", "attempts", "last_error", "digest")
     }
     shown["about"] = alert.get("job") or _about_what(doc)
+    shown["reason"] = exception_line(alert.get("error")) or alert.get("reason")
     shown["via"] = doc["route"] if doc["state"] == "sent" else None
     for name in ("created_at", "sent_at", "resolved_at", "acked_at"):
         shown[name] = rfc3339(doc.get(name))

@@ -34,6 +34,7 @@ PICTURES = Path(__file__).parent / "screenshots"
 SETTINGS = """
 channels: {hook: {webhook: "http://127.0.0.1:9/nobody-is-there"}}
 limits: {gpu: {slots: 2, scope: shared, lease: 30s}}
+public: [default]
 """
 
 

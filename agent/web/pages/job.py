@@ -147,7 +147,7 @@ def strip_of(entries: Sequence[Entry], now: float) -> Markup:
 
 def of_job(store: Backend, state: State, project: str, name: str, params: Json, now: float) -> Json:
     """All that the page shows. Raises Refusal (404) for a job that neither ran nor is expected to."""
-    mine = jobs.query_of(project, name)
+    mine, key = jobs.query_of(project, name), jobs.key_of(project, name)
     told = reports.status_of(store, state.settings, project, name, now)
     if told is None:
         raise Refusal(
@@ -157,18 +157,18 @@ def of_job(store: Backend, state: State, project: str, name: str, params: Json, 
     number, wanted = number_of(params.get("page")) or 1, params.get("state", "")
     states = (wanted,) if wanted else ()
     rows = store.runs(RunQuery(**mine, states=states, limit=ROWS + 1, offset=(number - 1) * ROWS))
-    figures = reports.report(store, state.settings.checks, RunQuery(**mine, since=now - FIGURES, until=now))
-    key = jobs.key_of(project, name)
-    entries = ledgers.entries(store, key, now - FIGURES, now)[-TURNS:]
+    month = RunQuery(**mine, since=now - FIGURES, until=now)
+    figures = next(iter(reports.report(store, state.settings.checks, month).jobs), None)
+    turns = figures.turns if figures else ledgers.entries(store, key, now - FIGURES, now)
     zone = told.zone
     return {
         "name": name,
         "project": project,
         "told": told,
-        "figures": figures.jobs[0] if figures.jobs else None,
+        "figures": figures,
         "trend": trend_of(recent),
         "drawn": sum(run.duration_seconds is not None for run in recent),
-        "strip": strip_of(entries, now),
+        "strip": strip_of(turns[-TURNS:], now),
         "calendar": calendar_of(store.timeline(RunQuery(**mine, since=now - 372 * DAY), DAY), now),
         "hours": hours_of(store.timeline(RunQuery(**mine, since=now - HOURS), 3600.0), zone),
         "zone": zone or "UTC",

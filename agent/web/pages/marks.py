@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 from ....backends.records import Json
 from ... import drawings
 from ...drawings import kind_of
-from ...terminal.text import took
+from ...terminal import text
 
 NONE = "\N{EN DASH}"
 SIGNS = {"bad": "▲", "busy": "◌", "good": "●", "idle": NONE}
@@ -37,14 +37,19 @@ def when(at: float | None, *, short: bool = False) -> Markup:
     it is today."""
     if at is None:
         return escape(NONE)
-    text = utc(at)
+    said = utc(at)
     return Markup('<time datetime="{}Z" title="{} UTC"{}>{} UTC</time>').format(
-        text.replace(" ", "T"), text, Markup(' data-short=""') if short else "", text
+        said.replace(" ", "T"), said, Markup(' data-short=""') if short else "", said
     )
 
 
 def lasted(seconds: float | None) -> str:
-    return NONE if seconds is None else took(seconds)
+    return NONE if seconds is None else text.took(seconds)
+
+
+def share(rate: float | None) -> str:
+    """A rate (0 to 1) as percent that says 100 only where nothing is missing."""
+    return NONE if rate is None else text.share(rate)
 
 
 def job_path(project: str, name: str, **more: object) -> str:

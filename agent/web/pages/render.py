@@ -75,7 +75,9 @@ _TEMPLATES.globals.update(
     address=_address,
     clock=lambda: f"{SYSTEM.wall():.0f}",
 )
-_TEMPLATES.filters.update(when=marks.when, lasted=marks.lasted, clean=clean, bytes=size, plain=_plain)
+_TEMPLATES.filters.update(
+    when=marks.when, lasted=marks.lasted, clean=clean, bytes=size, plain=_plain, share=marks.share
+)
 
 
 def page(

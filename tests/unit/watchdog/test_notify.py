@@ -104,6 +104,22 @@ def test_the_exception_line_is_in_the_text(
     assert receiver.taken[0]["error"]["type"] == "ValueError"
 
 
+def test_the_three_likeliest_causes_are_in_the_text(
+    store: Backend, clock: Any, scribe: Any, receiver: Any, config: Settings
+) -> None:
+    for run, state, change in (("r0", "COMPLETED", 0), ("r1", "FAILED", 1)):
+        clock.now += 60
+        scribe.start(run, parameters=dict.fromkeys("abcd", change))
+        scribe.end(run, state, error={"type": "OSError", "message": "no space left"} if change else None)
+    watch(store, clock, config)
+    assert receiver.taken[0]["body"].partition("Probably because:\n")[2].splitlines()[:4] == [
+        "  The disk is full, or a quota or size limit is reached: OSError: no space left",
+        "  Parameter a is 1, and was 0 in the last success",
+        "  Parameter b is 1, and was 0 in the last success",
+        "",
+    ]
+
+
 def test_an_odd_error_from_a_foreign_journal_holds_up_nobody(
     store: Backend, clock: Any, scribe: Any, receiver: Any, config: Settings
 ) -> None:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import quote, urlencode
+from zoneinfo import ZoneInfo
 
 import pytest
 
-from holter.agent.watchdog import outbox
+from holter.agent import jobs, ledgers
+from holter.agent.watchdog import message, outbox
 from holter.agent.watchdog.incidents import Board, Incident
 from holter.agent.web import tokens
 from holter.agent.web.pages.live import newest_transition
 from holter.backends.base import Backend
+from holter.backends.clock import rfc3339
 from holter.backends.urls import open_backend
 from holter.testing.collector import collector
 from holter.testing.places import NOON
@@ -103,7 +108,7 @@ def test_every_run_is_one_tick_and_those_in_trouble_stand_out(site: Site) -> Non
     assert "29 of the last 30 completed, 1 in trouble" in text
     drawn = dict(re.findall(r'<path class="(\w+)" d="([^"]+)"', text))
     assert {kind: path.count("M") for kind, path in drawn.items()} == {"good": 29, "bad": 1}
-    assert '<td class="n">96%' in text
+    assert '<td class="n">96.6%' in text
 
 
 def test_what_the_watchdog_found_of_a_job_wants_attention_too(site: Site) -> None:
@@ -114,6 +119,202 @@ def test_what_the_watchdog_found_of_a_job_wants_attention_too(site: Site) -> Non
     assert site.jobs() == ["b", "a"]
     assert site.jobs("/?state=missed") == ["b"]
     assert "expected at 02:00" in site.get("/")[2]
+
+
+def test_filters_by_tag_and_host_are_in_the_address_too(site: Site) -> None:
+    Tape("j1", host="web-1").ran("r1", name="load", tags=["nightly"]).send(site.store)
+    Tape("j2", host="web-2").ran("r2", name="mail").send(site.store)
+    assert site.jobs("/?tag=nightly") == site.jobs("/?host=web-1") == ["load"]
+    assert site.jobs("/?tag=nightly&host=web-2") == []
+
+
+def test_a_job_says_when_it_is_expected_next(site: Site) -> None:
+    Tape("j1").ran("r1", check={"schedule": "30 4 * * *", "timezone": "UTC"}).send(site.store)
+    head = {"schedule": "30 4 * * *", "timezone": "UTC", "since": NOON, "until": NOON}
+    site.store.put(ledgers.HEAD, jobs.key_of("shop", "etl"), head, 0)
+    said = r'<time datetime="\d{4}-\d\d-\d\dT04:30:00Z"'
+    assert re.search(rf"{said}[^<]*<[^<]*</td></tr>", site.get("/")[2])
+    assert re.search(rf"<dt>Next</dt><dd>{said}", site.get(ETL)[2])
+
+
+# --- a job ----------------------------------------------------------------------------------------------------
+
+ETL = "/job?project=shop&name=etl"
+
+
+DAY = 86400.0
+DUE = (time.time() - 7200) // 60 * 60  # when `etl` was due last
+LAGOS = ZoneInfo("Africa/Lagos")  # an hour from UTC all year
+CAME = (  # at, how it ended, what it said
+    (DUE - 3 * DAY + 60, "FAILED", "no rows"),
+    (DUE - 2 * DAY + 3600, "COMPLETED", ""),
+    (DUE + 1, "FAILED", "no rows"),
+    (DUE + 30, "FAILED", "disk full"),
+)
+
+
+@pytest.fixture
+def history(site: Site) -> Site:
+    """`etl`, due once a day: three days ago it was a minute late, then an hour, then it did not come, today twice."""
+    due = datetime.fromtimestamp(DUE, LAGOS)
+    check = {"schedule": f"{due.minute} {due.hour} * * *", "timezone": "Africa/Lagos", "grace": 900}
+    for number, (at, state, words) in enumerate(CAME):
+        error = {"type": "ValueError", "message": words, "traceback": "", "fingerprint": words}
+        tape = Tape(f"j{number}", at=at - 1).start(f"r{number}", check=check)
+        tape.end(f"r{number}", state, seconds=number + 1.0, **({"error": error} if words else {}))
+        tape.send(site.store)
+    return site
+
+
+def test_what_was_expected_of_a_job_stands_beside_what_came_also_where_nobody_watches(history: Site) -> None:
+    text = history.get(ETL)[2]
+    assert 'aria-label="Expected times: 2 on time, 1 late, 1 missed"' in text
+    assert len(re.findall(r'<circle class="(?:good|late)"', text)) == 3
+    assert "<dt>Came when expected</dt><dd>75%</dd>" in text
+    assert "<dt>Median lateness</dt><dd>1m 00s</dd>" in text
+
+
+def test_a_job_has_a_year_of_days_and_its_hours_in_the_zone_of_its_schedule(history: Site) -> None:
+    text = history.get(ETL)[2]
+    days = dict(re.findall(r"<title>(\d{4}-\d\d-\d\d): ([^<]*)</title>", text))
+    assert 365 <= len(days) <= 371
+    said = {day: words for day, words in days.items() if words != "0 runs"}
+    assert said == told(datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d") for at, _, _ in CAME)
+    hours = re.findall(r"<title>(\d\d:00 Africa/Lagos): ([1-9][^<]*)</title>", text)
+    assert dict(hours) == told(
+        datetime.fromtimestamp(at, LAGOS).strftime("%H:00 Africa/Lagos") for at, _, _ in CAME
+    )
+
+
+def told(names: Iterable[str]) -> dict[str, str]:
+    """How many runs of CAME each name stands for, in words."""
+    found: dict[str, list[str]] = {}
+    for name, (_, state, _) in zip(names, CAME, strict=True):
+        found.setdefault(name, []).append(state)
+    return {name: in_words(len(states), states.count("FAILED")) for name, states in found.items()}
+
+
+def in_words(runs: int, bad: int) -> str:
+    return f"{runs} run{'s' * (runs > 1)}" + (f", {bad} in trouble" if bad else "")
+
+
+def test_failures_of_a_job_are_grouped_by_what_went_wrong_and_marked_among_its_durations(
+    history: Site,
+) -> None:
+    text = history.get(ETL)[2]
+    groups = re.findall(r'<th scope="row" class="long">([^<]*)</th><td class="n">(\d+)</td>', text)
+    assert groups == [("ValueError: disk full", "1"), ("ValueError: no rows", "2")]
+    (drawn,) = re.findall(r'data-plot="([^"]*)"', text)
+    plot = json.loads(html.unescape(drawn))
+    assert (plot["good"], plot["bad"]) == ([None, 2.0, None, None], [1.0, None, 3.0, 4.0])
+    assert re.findall(r'<th scope="row"><a href="/runs/(r\d)">', text) == ["r3", "r2", "r1", "r0"]
+    assert re.findall(
+        r'<th scope="row"><a href="/runs/(r\d)">', history.get(f"{ETL}&state=completed")[2]
+    ) == ["r1"]
+
+
+# --- a run ----------------------------------------------------------------------------------------------------
+
+
+def test_a_run_shows_what_its_process_used_what_it_held_and_where_it_came_from(site: Site) -> None:
+    tape = Tape("j1").start("r0").end("r0")
+    tape.start("r1", cause={"rerun_of": "r0"}).start("r1.1", name="part", kind="task")
+    for number in range(3):
+        tape.say("beat", seq=number + 1, rss=(number + 1) * 50_000_000, cpu=number * 0.5)
+    tape.say("slot", run="r1", limit="database", occupy=2, waited=61.0, held=5.0)
+    tape.say("slot", run="r1", limit="gpu", occupy=1, waited=0.0)
+    tape.end("r1.1").end("r1", result={"rows": 3}).send(site.store)
+    text = site.get("/runs/r1")[2]
+    (drawn,) = re.findall(r'data-usage="([^"]*)"', text)
+    usage = json.loads(html.unescape(drawn))
+    assert (usage["memory"], usage["cpu"]) == ([50.0, 100.0, 150.0], [None, 50.0, 50.0])
+    assert (
+        '<th scope="row">database</th>'
+        + "".join(f'<td class="n">{each}</td>' for each in ("2", "1m 01s", "5.0s"))
+        in text
+    )
+    assert re.search(r'gpu</th>(<td class="n">[^<]*</td>){2}<td class="n">still</td>', text)
+    assert 'again <a href="/runs/r0">' in text
+    assert '<a href="/runs/r1">whole run</a>' in site.get("/runs/r1.1")[2]
+    assert ">etl</a>" in text
+
+
+def test_a_failed_run_is_held_against_the_last_success(site: Site) -> None:
+    Tape("j1").start("r1", parameters={"day": 1}).log("r1", "read 5 rows").end("r1").send(site.store)
+    tape = Tape("j2", at=NOON + 3600).start("r2", parameters={"day": 2}).log("r2", "read 0 rows")
+    error = {"type": "ValueError", "message": "day is odd", "traceback": "", "fingerprint": "f"}
+    tape.log("r2", "giving up").end("r2", "FAILED", error=error).send(site.store)
+    text = site.get("/runs/r2")[2]
+    assert "<li>Parameter day is 2, and was 1 in the last success</li>" in text
+    assert (
+        'Compared with the last success, <a href="/runs/r1">r1</a>: 1 difference, 1 new kind of lines' in text
+    )
+    assert "giving up</code>" in text
+
+
+def test_every_attempt_of_a_run_is_told_with_why_it_failed_and_what_it_waited(site: Site) -> None:
+    error = {"type": "OSError", "message": "reset", "traceback": "", "fingerprint": "f"}
+    tape = Tape("j1").start("r1").say("retry", run="r1", attempt=1, delay=90.0, error=error)
+    tape.say("attempt", run="r1", attempt=2).end("r1").send(site.store)
+    text = site.get("/runs/r1")[2]
+    assert "attempt 2" in text
+    assert re.search(r'OSError: reset</td><td class="n">1m 30s</td>', text)
+
+
+# --- limits, hosts, alerts ---------------------------------------------------------------------------------------
+
+
+def test_limits_show_how_much_is_held_by_whom_and_who_waits(site: Site) -> None:
+    Tape("j1").start("r1").start("r2", name="other").send(site.store)
+    assert "No limit is known" in site.get("/slots")[2]
+    entry = {"host": "web-1", "pid": 42, "lease": 30.0, "since": time.time() - 65, "beat": "x", "id": "x"}
+    holder = {**entry, "occupy": 2, "run_id": "r1", "run_name": "etl", "token": 7, "numbers": [0, 1]}
+    waiter = {**entry, "occupy": 1, "run_id": "r2", "run_name": "other"}
+    site.store.put("lease", "gpu", {"token": 7, "slots": 3, "holders": [holder], "queue": [waiter]}, 0)
+    text = site.get("/slots")[2]
+    assert "2 of 3 held, 1 waiting, shared by all hosts" in text
+    assert (text.count('<rect class="busy"'), text.count('<rect class="none"')) == (2, 1)
+    assert re.findall(
+        r'<td>(\w+)</td><td>web-1</td><td class="n">42</td><td><a href="/runs/(r\d)">', text
+    ) == [
+        ("holds", "r1"),
+        ("waits", "r2"),
+    ]
+    assert "1m 05s" in text
+
+
+def test_hosts_show_what_runs_there_how_they_are_and_whether_somebody_watches(site: Site) -> None:
+    Tape("j1", host="web-1").start("r1").send(site.store)
+    Tape("j2", host="web-2").start("r2").start("r3").send(site.store)
+    now = time.time()
+    for host, at in (("web-1", now), ("web-2", now - 3600)):
+        beat = {"at": at, "host": host, "pid": 9, "started_at": at, "good_for": 30.0, "stopped": False}
+        site.store.put("pulse", host, beat, 0)
+    signals = {"at": now, "host": "web-1", "memory_available": 2.5e9, "load": 0.75, "notes": []}
+    site.store.put("host", "web-1", signals, 0)
+    Board(site.store).settle("x", [Incident("disk", "k", "/srv is 99% full", now, host="web-2")], now)
+    first, second = re.findall(r'<tr><th scope="row">(web-.*?)</tr>', site.get("/hosts")[2], re.DOTALL)
+    assert [word for word in ("watches", "2.5 GB", "0.75") if word not in first] == []
+    assert re.search(r'<td class="n">1</td><td class="n">1</td>', first)
+    assert [word for word in ("silent", "/srv is 99% full") if word not in second] == []
+    assert re.search(r'<td class="n">1</td><td class="n">2</td>', second)
+
+
+def test_alerts_say_what_why_to_whom_and_when_it_was_delivered(site: Site) -> None:
+    error = {"type": "ValueError", "message": "no rows", "traceback": "", "fingerprint": "f"}
+    Tape("j1").start("r1").end("r1", "FAILED", error=error).send(site.store)
+    run = site.store.run("r1")
+    assert run
+    alert = message.compose(run, message.Facts("failed", "r1:failed", NOON))
+    doc = outbox.draft(alert, outbox.Order("ops", 1, "flow", NOON), NOON, state="sent")
+    outbox.post(site.store, {**doc, "sent_at": NOON + 4, "attempts": 2})
+    row = site.get("/alerts")[2].partition("<tbody>")[2]
+    assert [
+        word for word in ("failed", "ValueError: no rows", ">etl</a>", "sent to ops") if word not in row
+    ] == []
+    times = re.findall(r'<time datetime="([^"]*)"', row)
+    assert times == [f"{rfc3339(NOON)[:19]}Z", f"{rfc3339(NOON + 4)[:19]}Z"]
+    assert "try 2" in row
 
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
