@@ -48,8 +48,8 @@ class Tree:
 class ActiveRun:
     """A run of this process while it lives: `id`, `root_id`, `parent_id`, `kind`, `name`, `run_name`, `tags`,
     `state`, `attempt` (1..), after its end `error` (as recorded, or None), and `dropped` (log lines left out).
-    `thread` is the identity of a root run's thread. `partial` is what `print(..., end="")` has said of a line that
-    is not complete.
+    `thread` is the identity of a root run's thread. `partial` is, by thread, what `print(..., end="")` has said of a
+    line that is not complete.
     `inherited`: this is a forked child, and the run is its parent's. `executor` is what the flow said carries its
     tasks, `crew` what it has submitted."""
 
@@ -59,7 +59,7 @@ class ActiveRun:
     state = "RUNNING"
     attempt = 1
     dropped = 0
-    partial = ""
+    partial: dict[int, str] | None = None
     error: dict[str, Any] | None = None
     id: str
     thread: int
@@ -145,7 +145,8 @@ class ActiveRun:
             return
         micros = (perf_counter_ns() - self._began) // 1000
         if self.partial:
-            self.log(self.partial, stream="print")
+            for text in tuple(self.partial.values()):
+                self.log(text, stream="print")
         if self.dropped:
             self.drop(self.dropped, 0)
         self.state = state

@@ -61,11 +61,13 @@ def _recording_print(
 @harmless
 def _record(run: Any, values: tuple[Any, ...], sep: str | None, end: str | None) -> None:
     text = (" " if sep is None else sep).join(map(str, values)) + ("\n" if end is None else end)
-    lines = (run.partial + text).split("\n")
-    run.partial = lines.pop()
-    if len(run.partial) > LINE_LIMIT:
-        lines.append(run.partial)
-        run.partial = ""
+    thread = _thread.get_ident()
+    before = run.partial.pop(thread, "") if run.partial else ""
+    *lines, rest = (before + text).split("\n")
+    if len(rest) > LINE_LIMIT:
+        lines.append(rest)
+    elif rest:
+        run.__dict__.setdefault("partial", {})[thread] = rest  # atomic: two threads may begin a line at once
     if lines:
         run.log("\n".join(lines), stream="print")
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from functools import wraps
 
+from .callables import innermost, name_of
 from .drivers import DRIVERS
-from .spec import Spec, innermost, name_of
+from .spec import Spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

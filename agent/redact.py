@@ -6,8 +6,10 @@ since those may hang, print or query a database.
 
 from __future__ import annotations
 
+from types import MemberDescriptorType
+
 from . import secrets
-from .secrets import clean, hide, is_secret, key, quote
+from .secrets import clean, first, hide, is_secret, key, quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ def preview(value: Any, depth: int = 0) -> str:
     if kind is dict:
         return _preview_items(value, value.items(), depth)
     if kind is list or kind is tuple or kind is set or kind is frozenset:
-        shown = _within(preview(item, depth + 1) for _, item in zip(range(ITEM_LIMIT), value))
+        shown = _within(preview(item, depth + 1) for item in first(ITEM_LIMIT, value))
         if len(value) > len(shown):
             shown.append(f'"... {len(value) - len(shown)} more"')
         return f"[{','.join(shown)}]"
@@ -72,7 +74,7 @@ def pair(name: str, value: Any, depth: int = 0) -> str:
 
 
 def _preview_items(value: Any, items: Any, depth: int) -> str:
-    shown = _within(pair(_name(name), item, depth + 1) for _, (name, item) in zip(range(ITEM_LIMIT), items))
+    shown = _within(pair(_name(name), item, depth + 1) for name, item in first(ITEM_LIMIT, items))
     if len(value) > len(shown):
         shown.append(f'"...":"{len(value) - len(shown)} more"')
     return f"{{{','.join(shown)}}}"
@@ -83,9 +85,21 @@ def _preview_object(value: Any, kind: type, depth: int) -> str:
         return text(str(value))
     fields = kind.__dict__.get("__dataclass_fields__")
     if fields:
-        held = getattr(value, "__dict__", {})
-        return _preview_items(fields, [(name, held.get(name)) for name in fields], depth)
+        return _preview_items(fields, [(name, _field(value, kind, name)) for name in fields], depth)
     return quote(f"<{kind.__module__}.{kind.__qualname__}>")
+
+
+def _field(value: Any, kind: type, name: str) -> Any:
+    """What a dataclass holds under this name, in its dict or in a slot; None where nothing is there (yet)."""
+    found = value.__dict__.get(name) if kind.__dictoffset__ else None
+    for each in kind.__mro__ if found is None else ():
+        slot = each.__dict__.get(name)
+        if type(slot) is MemberDescriptorType:
+            try:
+                return slot.__get__(value)
+            except AttributeError:
+                return None
+    return found
 
 
 def _name(name: Any) -> str:

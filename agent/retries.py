@@ -11,12 +11,15 @@ if TYPE_CHECKING:
     Delays = float | Sequence[float] | Callable[[int], float | Sequence[float]]
 
 
+LONGEST = 1e9  # seconds: more is more than a timer of the system takes
+
+
 class RetryPolicy:
     """`retries` more attempts after the first. `delays` is seconds, a list (its last item repeats) or a function of the
     number of retries that gives either. With `jitter` f a delay d becomes a random one from d to d * (1 + f).
     `condition` sees the exception and says whether to try again.
 
-    Raises ValueError for negative numbers, TypeError for other types.
+    Raises ValueError for negative numbers and those that no clock can wait for, TypeError for other types.
     """
 
     __slots__ = ("condition", "delays", "jitter", "retries")
@@ -34,8 +37,12 @@ class RetryPolicy:
         self.delays = _delays(delays, retries)
         self.jitter = float(jitter or 0.0)
         self.condition = condition
-        if retries < 0 or self.jitter < 0 or any(delay < 0 for delay in self.delays):
+        if retries < 0 or not 0 <= self.jitter <= LONGEST:
             raise ValueError("retries, delays and jitter are not negative")
+        if not all(0 <= delay * (1 + self.jitter) <= LONGEST for delay in self.delays):
+            raise ValueError(
+                f"retries, delays and jitter are not negative, nor a delay endless: {self.delays}"
+            )
 
     def delay_after(self, attempt: int, error: BaseException | None) -> float | None:
         """Seconds to wait before the next attempt, or None: attempt number `attempt` (1..) was the last.
@@ -57,4 +64,6 @@ def _delays(delays: Delays | None, retries: int) -> tuple[float, ...]:
         return ()
     if isinstance(delays, int | float):
         return (float(delays),)
+    if isinstance(delays, str | bytes):  # "10" would be a delay of 1 second, then of 0
+        raise TypeError(f"retry_delay_seconds is a number, a list or a function, not {delays!r}")
     return tuple(float(delay) for delay in delays)

@@ -17,7 +17,9 @@ from _json import encode_basestring_ascii  # the json package costs 7 ms, its C 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from typing import Any
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
 
 quote: Callable[[str], str] = encode_basestring_ascii
 BLANK = "***"
@@ -31,6 +33,7 @@ _INSIDE = (
 _SHORTEST = 6  # characters: blanking "1" wherever it appears would blank the record
 _REMEMBERED = 200  # values of parameters; the oldest make room
 _ITEMS, _DEPTH = 50, 4  # of a secret that is a list or dict: so far its values are remembered
+_LOOKS = 100  # at what another thread changes
 _NAMES = 10_000  # the keys of all dicts that are recorded come by here
 WORD_LIMIT = 1000  # characters of one word of a command line
 _HARMLESS, _BLANKED, _KNOWN = range(
@@ -113,8 +116,18 @@ def _remember(value: Any, depth: int = 0) -> None:
     elif isinstance(value, bytes | bytearray):
         _remember(value.decode("utf-8", "replace"))
     elif type(value) in (dict, list, tuple, set, frozenset) and depth < _DEPTH:
-        for _, item in zip(range(_ITEMS), value.values() if type(value) is dict else value):
+        for item in first(_ITEMS, value.values() if type(value) is dict else value):
             _remember(item, depth + 1)
+
+
+def first(most: int, items: Iterable[T]) -> list[T]:
+    """The first items. Where another thread adds to their dict or set meanwhile, Python breaks the look off: again."""
+    for _ in range(_LOOKS):
+        try:
+            return [item for _, item in zip(range(most), items)]
+        except RuntimeError:
+            continue
+    return []
 
 
 def known_in(data: bytes) -> list[str]:

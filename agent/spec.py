@@ -6,10 +6,11 @@ Whatever cannot work is refused here, with the line of the decorator in the trac
 from __future__ import annotations
 
 from . import secrets
+from .callables import innermost, is_plain_function, name_of, parameters_of, shape_of
 from .knobs import complain, knobs
 from .recorder import head_of
 from .redact import pair, preview
-from .retries import RetryPolicy
+from .retries import LONGEST, RetryPolicy
 from .secrets import hide, is_secret, quote
 
 TYPE_CHECKING = False
@@ -63,12 +64,6 @@ if TYPE_CHECKING:
         executor: Executor | Callable[[], Executor] | None
 
 
-_COROUTINE, _GENERATOR, _ASYNC_GENERATOR, _STARRED = (
-    0x80,
-    0x20,
-    0x200,
-    0x04,
-)  # code flags, as `inspect` reads them
 PARAMETERS_LIMIT = 24_000  # characters of all parameters of a call; what is beyond is left out
 _HOOKS = ("on_running", "on_completion", "on_failure", "on_cancellation")
 _DURATIONS = ("grace", "max_duration", "min_duration", "stall_after", "fresh_within")
@@ -121,7 +116,7 @@ class Spec:
         self.options = options
         inner = innermost(fn)
         self.name: str = str(options.get("name") or name_of(fn))
-        self.tags = tuple(sorted(set(options.get("tags") or ())))
+        self.tags = tuple(sorted(set(_listed(options.get("tags"), "tags", "texts"))))
         self.policy = RetryPolicy(
             options.get("retries") or 0,
             options.get("retry_delay_seconds"),
@@ -133,16 +128,18 @@ class Spec:
         self.log_records = options.get("log_records")
         given: dict[str, Any] = dict(options)
         self.run_name: str | Callable[[], str] | None = given.get(f"{kind}_run_name")
-        self.hooks: dict[str, tuple[Hook, ...]] = {name: tuple(given.get(name) or ()) for name in _HOOKS}
+        self.hooks: dict[str, tuple[Hook, ...]] = {
+            name: _listed(given.get(name), name, "functions") for name in _HOOKS
+        }
         self.limit = options.get("limit")
         self.on_busy = options.get("on_busy", "wait")
-        self.shape = _shape(inner)
+        self.shape = shape_of(inner)
         self.needs = _needs(options)
         self.executor = options.get("executor")
         self.settled = kind == "task"  # else the settings may name needs of the job: the first call asks them
         self._refuse_what_cannot_work()
         self.head = head_of(kind, self.name) + self._facts()
-        self.names, self._defaults, self._rest = _parameters(fn)
+        self.names, self._defaults, self._rest = parameters_of(fn)
         self._known: list[tuple[str, str]] | None = None
         self._single = ""
         self.simple = not (
@@ -171,9 +168,14 @@ class Spec:
             raise TypeError(
                 f"executor is a concurrent.futures.Executor or a function that makes one, not {self.executor!r}"
             )
+        condition = self.policy.condition
+        if condition is not None and not is_plain_function(condition):
+            raise TypeError(
+                f"retry_condition_fn is a plain function that takes the exception, not {condition!r}"
+            )
         for hooks in self.hooks.values():
             for hook in hooks:
-                if not callable(hook) or _shape(innermost(hook)) != "plain":
+                if not is_plain_function(hook):
                     raise TypeError(f"a hook is a plain function that takes the run, not {hook!r}")
 
     def settle(self) -> None:
@@ -264,57 +266,6 @@ class Spec:
         return self.run_name.format(**{k: secrets.BLANK if is_secret(k) else v for k, v in values.items()})
 
 
-def innermost(fn: Any) -> Any:
-    """The function whose code runs: under `functools.partial`, or a callable object's `__call__`."""
-    fn = _without_partials(fn)
-    if not hasattr(fn, "__code__") and callable(fn) and not hasattr(fn, "__func__"):
-        call = type(fn).__call__
-        return call if hasattr(call, "__code__") else fn
-    return getattr(fn, "__func__", fn)
-
-
-def name_of(fn: Any) -> str:
-    """The function's name, or that of a callable object's class."""
-    fn = _without_partials(fn)
-    return getattr(fn, "__name__", type(fn).__name__)
-
-
-def _without_partials(fn: Any) -> Any:
-    while hasattr(fn, "func") and hasattr(fn, "keywords"):
-        fn = fn.func
-    return fn
-
-
-def _shape(inner: Any) -> str:
-    flags = getattr(getattr(inner, "__code__", None), "co_flags", 0)
-    if flags & _COROUTINE:
-        return "coroutine"
-    if flags & _ASYNC_GENERATOR:
-        return "async generator"
-    return "generator" if flags & _GENERATOR else "plain"
-
-
-def _parameters(fn: Any) -> tuple[tuple[str, ...], dict[str, Any], str]:
-    """Names of the positional parameters of a call, by name the values of those that it may leave out, and the name of
-    those that are beyond. (`inspect` costs 13 ms to import.)"""
-    inner = innermost(fn)
-    code = getattr(inner, "__code__", None)
-    if code is None:
-        return (), {}, "args"
-    names = code.co_varnames[: code.co_argcount]
-    positional = inner.__defaults__ or ()
-    values = dict(zip(names[len(names) - len(positional) :], positional)) | (inner.__kwdefaults__ or {})
-    if _without_partials(fn) is not inner:  # a bound method or a callable object: `self` is given already
-        names = names[1:]
-    args: tuple[Any, ...] = ()
-    keywords: dict[str, Any] = {}
-    while hasattr(fn, "func") and hasattr(fn, "keywords"):
-        args, keywords, fn = fn.args + args, fn.keywords | keywords, fn.func
-    values |= dict(zip(names, args)) | keywords
-    rest = code.co_varnames[code.co_argcount + code.co_kwonlyargcount] if code.co_flags & _STARRED else "args"
-    return names[len(args) :], values, rest
-
-
 def _needs(options: Options, configured: dict[str, Any] | None = None) -> Needs | None:
     given: dict[str, Any] = {
         "needs": options.get("needs"),
@@ -346,9 +297,16 @@ def _bound(name: str, value: Any) -> Any:
 def _positive(value: float | None, name: str) -> float | None:
     if value is None:
         return None
-    if not isinstance(value, int | float) or not value > 0:
-        raise ValueError(f"{name} is a positive number of seconds, not {value!r}")
+    if not isinstance(value, int | float) or not 0 < value <= LONGEST:
+        raise ValueError(f"{name} is a positive number of seconds (None: no limit), not {value!r}")
     return float(value)
+
+
+def _listed(value: Any, name: str, kind: str) -> tuple[Any, ...]:
+    """What is a list of something; one by itself is a slip, and a text would be taken for its letters."""
+    if isinstance(value, str | bytes) or callable(value):
+        raise TypeError(f"{name} is a list of {kind}: write {name}=[...] around {value!r}")
+    return tuple(value or ())
 
 
 def _refuse_unknown(kind: str, options: Options) -> None:

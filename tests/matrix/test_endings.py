@@ -299,6 +299,31 @@ TABLE = {
         """,
         "COMPLETED",
     ),
+    "SIGHUP with the user's own handler, that goes on": Ends(
+        """
+        import signal
+        signal.signal(signal.SIGHUP, mine := lambda *_: print("mine"))
+        @flow
+        def job():
+            os.kill(os.getpid(), signal.SIGHUP)
+            print(signal.getsignal(signal.SIGHUP) is mine)
+        job()
+        print(signal.getsignal(signal.SIGHUP) is mine)
+        """,
+        "COMPLETED",
+    ),
+    "SIGINT with the user's own handler, that exits": Ends(
+        """
+        import signal
+        signal.signal(signal.SIGINT, lambda *_: sys.exit(5))
+        @flow
+        def job(): os.kill(os.getpid(), signal.SIGINT); time.sleep(20)
+        job()
+        """,
+        "FAILED",
+        "exit(5)",
+        5,
+    ),
     "SIGTERM with a handler that the user installs inside": Ends(
         f"""
         import signal

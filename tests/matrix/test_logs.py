@@ -196,6 +196,35 @@ def test_a_very_long_line_in_pieces_loses_nothing(home: Any) -> None:
     assert "".join(said(home)["job"]) == "x" * 250_000 + "end"
 
 
+def test_pieces_that_threads_print_at_once_are_all_kept(home: Any) -> None:
+    """Each thread has its own unfinished line: none takes, or wipes out, what another one has said so far."""
+    home.run("""
+        import threading
+        def talk(sign):
+            for n in range(500):
+                print(sign, end="")
+                print(n, end="\\n" if n % 5 == 4 else "")
+            print(sign, end="")
+            all_there.wait()
+        all_there = threading.Barrier(8)
+        @flow(log_prints=True)
+        def job():
+            threads = [threading.Thread(target=talk, args=(sign,)) for sign in "abcdefgh"]
+            for thread in threads: thread.start()
+            for thread in threads: thread.join()
+        sys.setswitchinterval(1e-6)
+        sys.stdout = open(os.devnull, "w")
+        job()
+    """)
+    lines = [line for text in said(home)["job"] for line in text.split("\n")]
+    for sign in "abcdefgh":
+        own = [line for line in lines if line.startswith(sign)]
+        assert own == ["".join(f"{sign}{n}" for n in range(end - 4, end + 1)) for end in range(4, 500, 5)] + [
+            sign
+        ]
+    assert len(lines) == 8 * 101
+
+
 def test_a_print_of_the_users_own_is_used_and_put_back(home: Any) -> None:
     done = home.run("""
         import builtins

@@ -527,6 +527,10 @@ def test_with_options_gives_the_same_function_with_some_options_changed(made: An
     assert again.fn is step.fn
 
 
+async def later(error: BaseException) -> bool:
+    return True
+
+
 @pytest.mark.parametrize(
     ("options", "error", "says"),
     [
@@ -539,6 +543,12 @@ def test_with_options_gives_the_same_function_with_some_options_changed(made: An
         ({"schedule": "now and then"}, ValueError, "no schedule"),
         ({"max_duration": "soon"}, ValueError, "no duration"),
         ({"on_failure": ["x"]}, TypeError, "hook"),
+        ({"on_failure": print}, TypeError, "on_failure is a list of functions"),
+        ({"tags": "nightly"}, TypeError, "tags is a list of texts"),
+        ({"retries": 1, "retry_condition_fn": OSError("x")}, TypeError, "retry_condition_fn is a plain"),
+        ({"retries": 1, "retry_condition_fn": later}, TypeError, "retry_condition_fn is a plain"),
+        ({"retries": 1, "retry_delay_seconds": "10"}, TypeError, "retry_delay_seconds is a number"),
+        ({"timeout_seconds": float("inf")}, ValueError, "None: no limit"),
     ],
 )
 def test_what_cannot_work_is_refused_where_it_is_written(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
+import threading
 from collections import OrderedDict, namedtuple
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -16,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holter.agent.redact import SIZE_LIMIT, TEXT_LIMIT, preview
-from holter.agent.secrets import clean, command_line, is_secret
+from holter.agent.secrets import clean, command_line, hide, is_secret
 
 SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.binary())
 VALUES = st.recursive(
@@ -89,6 +91,49 @@ def test_dataclasses_are_shown_by_their_fields() -> None:
 
     shown = json.loads(preview(Order(7, "hunter2hunter2", ["a"])))
     assert shown == {"number": 7, "password": "***", "lines": ["a"]}
+
+
+def test_dataclasses_with_slots_are_shown_by_what_is_in_them() -> None:
+    @dataclass(slots=True)
+    class Place:
+        city: str
+        token: str
+        later: int = field(init=False)
+
+    @dataclass
+    class House(Place):
+        rooms: int = 3
+
+    place = {"city": "Bonn", "token": "***", "later": None}
+    assert json.loads(preview(Place("Bonn", "abc123xyz"))) == place
+    assert json.loads(preview(House("Bonn", "abc123xyz"))) == {**place, "rooms": 3}
+
+
+def test_what_another_thread_adds_to_meanwhile_is_shown_all_the_same() -> None:
+    """As a dict of results that a pool of threads fills, and that is a parameter of each of its tasks."""
+    results, numbers, over = {"first": 1}, {1}, threading.Event()
+
+    def fill() -> None:
+        while not over.is_set():
+            for n in range(40):
+                results[str(n)] = n
+                numbers.add(n)
+            results.clear()
+            numbers.clear()
+
+    thread = threading.Thread(target=fill)
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread.start()
+    try:
+        for _ in range(3000):
+            json.loads(preview(results))
+            json.loads(preview(numbers))
+            hide("token", results)
+    finally:
+        over.set()
+        thread.join()
+        sys.setswitchinterval(usual)
 
 
 def test_nothing_of_the_users_is_called() -> None:

@@ -72,6 +72,26 @@ def test_negative_numbers_are_refused(arguments: tuple[Any, ...]) -> None:
         RetryPolicy(*arguments)
 
 
+@pytest.mark.parametrize("delay", [float("nan"), float("inf"), 1e12, [1, float("inf")]])
+def test_a_delay_that_no_clock_can_wait_for_is_refused(delay: Any) -> None:
+    """Else the wait itself would fail, in the place of what the user's function raised."""
+    with pytest.raises(ValueError, match="endless"):
+        RetryPolicy(1, delay)
+    with pytest.raises(ValueError, match="endless"):
+        RetryPolicy(1, lambda retries: delay)
+
+
+@pytest.mark.parametrize("jitter", [float("nan"), float("inf")])
+def test_a_jitter_that_is_no_number_is_refused(jitter: float) -> None:
+    with pytest.raises(ValueError, match="not negative"):
+        RetryPolicy(1, 1, jitter)
+
+
+def test_a_delay_that_is_a_text_is_not_taken_for_a_list_of_its_digits() -> None:
+    with pytest.raises(TypeError, match="a number, a list or a function, not '10'"):
+        RetryPolicy(2, "10")
+
+
 @pytest.mark.parametrize("retries", [True, 1.0, "1", None])
 def test_retries_are_a_whole_number(retries: Any) -> None:
     with pytest.raises(TypeError, match="whole number"):
