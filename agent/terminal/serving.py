@@ -65,7 +65,9 @@ def token() -> None:
 @click.option("--read", is_flag=True, help="May read.")
 @click.option("--operate", is_flag=True, help="May read, and press the dashboard's buttons: snooze, cancel.")
 @click.option("--watch", is_flag=True, help="May all that, and what a watchdog elsewhere does.")
+@click.option("--ping", is_flag=True, help="Is the key in addresses of pings, /ping/KEY/JOB; nothing else.")
 @click.option("--project", metavar="P", help="Only in this project.")
+@click.option("--job", metavar="JOB", help="Of --ping: a uuid, whose address pings this job.")
 @_BACKEND
 @as_json
 def new(
@@ -73,7 +75,9 @@ def new(
     read: bool,
     operate: bool,
     watch: bool,
+    ping: bool,
     project: str | None,
+    job: str | None,
     backend: str | None,
     as_json: bool,
 ) -> None:
@@ -82,18 +86,29 @@ def new(
     from ..identity import me
     from ..web.tokens import mint
 
-    asked = {"ingest": ingest, "read": read, "operate": operate, "watch": watch}
+    asked = {"ingest": ingest, "read": read, "operate": operate, "watch": watch, "ping": ping}
     scopes = tuple(name for name, on in asked.items() if on)
     if not scopes:
-        raise click.UsageError("say what it may: --ingest, --read, --operate or --watch")
+        raise click.UsageError("say what it may: --ingest, --read, --operate, --watch or --ping")
+    if ping and scopes != ("ping",):
+        raise click.UsageError("a key for pings stands in addresses: let it do nothing else")
+    if job is not None and not ping:
+        raise click.UsageError("--job goes with --ping")
     if watch and project is not None:
         raise click.UsageError("a watchdog's token is bound to no project: leave out --project")
     with _opened(backend) as store:
-        text, made = mint(store, scopes, project, str(me()["user"]), SYSTEM.wall())
+        text, made = mint(store, scopes, project, str(me()["user"]), SYSTEM.wall(), job)
     if as_json:
-        return screen.as_json({"token": text, "id": made.id, "scopes": list(scopes), "project": project})
+        said = {"token": text, "id": made.id, "scopes": list(scopes), "project": project, "job": job}
+        return screen.as_json(said)
     click.echo(text)
     where = f", in project {project}" if project else ""
+    if ping:
+        what = "" if job else "/JOB"
+        return screen.hint(
+            f"Ping https://COLLECTOR/ping/{text}{what}{where}; it is shown this once. "
+            f"`holter token revoke {made.id}` ends it."
+        )
     screen.hint(
         f"It may {' and '.join(scopes)}{where}, and is shown this once. Give it to a host as HOLTER_TOKEN or in "
         f"HOLTER_HOME/token; `holter token revoke {made.id}` ends it."
@@ -117,6 +132,7 @@ def ls(backend: str | None, as_json: bool) -> None:
                     "id": each.id,
                     "scopes": list(each.scopes),
                     "project": each.project,
+                    "job": each.job,
                     "created_at": rfc3339(each.created_at),
                     "created_by": each.created_by,
                     "revoked_at": rfc3339(each.revoked_at),

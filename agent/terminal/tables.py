@@ -279,7 +279,7 @@ def tokens_table(tokens: Iterable[Token]) -> Table:
     table = Table("id", "may", "project", "made", "by", box=None, pad_edge=False, header_style="dim")
     for each in tokens:
         may = (
-            ", ".join(each.scopes)
+            ", ".join(each.scopes) + (f" {line(each.job)}" if each.job else "")
             if each.revoked_at is None
             else f"nothing: revoked {stamp(each.revoked_at)}"
         )

@@ -13,7 +13,7 @@ from ...backends.http_place import loopback
 from . import sessions
 from .refusals import Refusal
 from .stores import Stores
-from .tokens import OPEN, READ, Token, everyone, known
+from .tokens import OPEN, PING, READ, Token, everyone, known
 
 FRESH_SECONDS = 0.25  # a token that was revoked is refused after so long at the latest
 _HINT = "set HOLTER_TOKEN to what `holter token new` printed on the collector's host"
@@ -32,7 +32,7 @@ class Access:
         """The token of a request that may do this. Raises Refusal (401, 403), and StorageError."""
         await self._refresh()
         scheme, _, text = request.headers.get("authorization", "").partition(" ")
-        if not self._tokens and self._trusting and not text:
+        if self._asks_nobody() and not text:
             return _neighbour(request)
         if scheme.lower() != "bearer" or not text.strip():
             raise Refusal(401, "a token is needed here", _HINT)
@@ -53,7 +53,7 @@ class Access:
                 return OPEN
             raise Refusal(401, "this page is somebody's own", "open the address that `holter ui` printed")
         await self._refresh()
-        if not self._tokens and self._trusting:
+        if self._asks_nobody():
             return _neighbour(request)
         found = await self._of_session(cookie) if cookie else None
         if found is None or found.revoked_at is not None:
@@ -71,6 +71,16 @@ class Access:
         if found is None or not found.may(READ):
             raise Refusal(401, "no token that may read here", "`holter token new --read` makes one")
         return await self._stores.ask(lambda store: sessions.open_for(store, found.id, SYSTEM.wall()))
+
+    async def pinger(self, text: str) -> Token | None:
+        """The token that stands in the address of a ping; None where there is none, or not any more."""
+        await self._refresh()
+        found = known(self._tokens, text)
+        return found if found is not None and found.revoked_at is None and PING in found.scopes else None
+
+    def _asks_nobody(self) -> bool:
+        """Keys for pings say nothing of who may read."""
+        return self._trusting and all(each.in_addresses for each in self._tokens.values())
 
     async def _of_session(self, cookie: str) -> Token | None:
         name = await self._stores.ask(lambda store: sessions.token_of(store, cookie, SYSTEM.wall()))

@@ -24,6 +24,7 @@ from .options import Options
 from .pages.refused import refused
 from .pages.routes import PAGES
 from .parcels import Bounds
+from .pings import ROUTES as PINGS
 from .refusals import Refusal, refusal_of
 from .state import State
 from .stores import Stores
@@ -52,7 +53,7 @@ def make_app(options: Options, clock: Clock = SYSTEM) -> Starlette:
     api = [
         Route(each.path, _answering(each.handler, each.scope), methods=[each.method]) for each in ENDPOINTS
     ]
-    routes = pages if options.key else [*api, *pages]
+    routes = pages if options.key else [*api, *PINGS, *pages]
     return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _no_such_address})
 
 

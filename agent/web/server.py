@@ -22,7 +22,7 @@ from ...backends.urls import open_backend, redacted
 from .app import make_app
 from .connections import Connection
 from .options import Options
-from .tokens import everyone
+from .tokens import Token, everyone
 from .workers import run_workers
 
 KEEP_ALIVE = 75  # seconds: shippers that send every half minute keep their connection
@@ -50,7 +50,8 @@ def serve(
     config = config_of(evolve(options, trusting=trusting), certfile, keyfile)
     scheme = "https" if certfile else "http"
     where = f"[{host}]" if ":" in host else host
-    asked = "tokens are asked for" if tokens else "no token is asked for on this host until one is made"
+    closed = not trusting or any(not each.in_addresses for each in tokens)
+    asked = "tokens are asked for" if closed else "no token is asked for on this host until one is made"
     log()
     logger.info(
         "collecting at {}://{}:{} into {}; {}",
@@ -107,7 +108,7 @@ def config_of(options: Options, certfile: str | None = None, keyfile: str | None
     )
 
 
-def _tokens(options: Options) -> int:
+def _tokens(options: Options) -> list[Token]:
     if options.backend.startswith(("http://", "https://")):
         raise SettingsError(
             f"a collector stores into a store, and {redacted(options.backend)} is a collector",
@@ -120,7 +121,7 @@ def _tokens(options: Options) -> int:
         )
     store = open_backend(options.backend, options.home, timeout=10.0)
     try:
-        return len(everyone(store))
+        return everyone(store)
     finally:
         store.close()
 

@@ -308,6 +308,7 @@ def test_each_scope_may_what_it_is_for_and_no_more(site: Site) -> None:
         "read": {"read", "list"},
         "operate": {"read", "list"},
         "watch": {"append", "read", "list", "put", "lease", "prune"},
+        "ping": set(),
     }
     assert site.ask("GET", "/v1/runs").status == 401
 
@@ -393,6 +394,7 @@ def test_the_description_names_the_routes_that_are_there_and_no_others(tmp_path:
     app = make_app(Options("memory:", str(tmp_path)))
     served = {(method, route.path) for route in app.routes for method in route.methods - {"HEAD"}}  # type: ignore[attr-defined]
     served -= {(each.method, each.path) for each in PAGES}
+    served -= {(method, "/ping/{rest:path}") for method in ("GET", "POST")}  # a protocol of others
     paths = description()["paths"]
     assert served == {(method.upper(), path) for path, methods in paths.items() for method in methods}
     assert len(
