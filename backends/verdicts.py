@@ -174,7 +174,8 @@ def _start(case: _Case) -> None:
         said = f"expected at {at}, grace {format_duration(expected.grace)}"
         case.find("late", said, turn + expected.grace, expected_at=rfc3339(turn))
         return
-    count = _misses(case, turn)
+    ends = _misses(case, turn)
+    count = len(ends) or 1
     said = (
         f"expected at {at}, and no run came"
         if count == 1
@@ -182,24 +183,21 @@ def _start(case: _Case) -> None:
         if count < COUNTED
         else f"{count} or more in a row did not come, since {at}"
     )
-    case.find("missed", said, over, expected_at=rfc3339(turn), misses=count)
+    last = max(ends, default=over)
+    case.find("missed", said, over, expected_at=rfc3339(turn), misses=count, last_missed=last)
 
 
-def _misses(case: _Case, first: float) -> int:
-    """How many turns from `first` on are over."""
+def _misses(case: _Case, first: float) -> list[float]:
+    """When each turn from `first` on was over, of those that are."""
     expected, shift, times = case.expected, _shift(case), [first]
     while len(times) <= COUNTED and times[-1] <= case.now:
         following = expected.following(times[-1] - shift)
         if following is None:
             break
         times.append(following + shift)
-    over = [
-        at
-        for at, end in pairwise(times)
-        if max(end, at + expected.grace) <= case.now and not case.job.paused(at)
-    ]
+    over = [max(end, at + expected.grace) for at, end in pairwise(times) if not case.job.paused(at)]
     case.moments += [at for at in times[-1:] if at > case.now]
-    return max(1, len(over))
+    return [end for end in over if end <= case.now]
 
 
 def _first_open(case: _Case, after: float | None) -> float | None:

@@ -35,7 +35,7 @@ from .bound import next_at, recent
 from .incidents import Board, Incident, open_incidents
 from .message import Facts, compose
 from .notify import history
-from .rules import asks, due
+from .rules import asks, due, misses_of
 from .steps import Half, Step
 
 if TYPE_CHECKING:
@@ -100,12 +100,13 @@ class Automations:
     def _from_incidents(self, store: Backend, rules: Sequence[Rule], now: float) -> None:
         lasting = [each for each in open_incidents(store) if each.event != AUTOMATION]
         for each in lasting:
-            if each.since <= now - MAX_AGE or each.host not in (None, self.host):
+            newest = each.details.get("last_missed", each.since)
+            if newest <= now - MAX_AGE or each.host not in (None, self.host):
                 continue
             last = _last_run(store, each.project, each.job) if each.job else None
             if last is not None and last.host != self.host:
                 continue
-            misses = sum((other.event, other.job) == ("missed", each.job) for other in lasting)
+            misses = misses_of(each, lasting)
             facts = Facts(each.event, each.key, each.since, each.reason, job=each.job, project=each.project)
             for rule in rules:
                 if asks(rule, each, last.tags if last else (), misses):

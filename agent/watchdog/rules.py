@@ -122,6 +122,13 @@ def asks(rule: Rule, incident: Incident, tags: Sequence[str], misses: int) -> bo
     return about and _tagged(rule, tags)
 
 
+def misses_of(incident: Incident, lasting: Sequence[Incident]) -> int:
+    """How many runs of the incident's job did not come in a row: as detection counted them, or as many as are open."""
+    about = (incident.event, incident.project, incident.job)
+    same = [each for each in lasting if (each.event, each.project, each.job) == about]
+    return max(int(incident.details.get("misses", 1)), len(same))
+
+
 def _one_of(patterns: Sequence[str] | None, name: str) -> bool:
     return patterns is None or any(fnmatchcase(name, pattern) for pattern in patterns)
 

@@ -14,7 +14,7 @@ from . import outbox
 from .incidents import Incident, handled, news, open_incidents
 from .message import Facts
 from .quiet import kept
-from .rules import FACTS, INCIDENT, RECOVERED, asks, wants, wants_recovery
+from .rules import FACTS, INCIDENT, RECOVERED, asks, misses_of, wants, wants_recovery
 
 if TYPE_CHECKING:
     from .desk import Desk
@@ -41,7 +41,7 @@ def take(desk: Desk, channels: tuple[str, ...]) -> bool:
 
 def _begin(desk: Desk, incident: Incident, lasting: list[Incident], channels: tuple[str, ...]) -> bool:
     """Whether that is all that there is to say: misses that are too few for a rule are looked at again."""
-    last, misses = _last_run(desk, incident), _misses(incident, lasting)
+    last, misses = _last_run(desk, incident), misses_of(incident, lasting)
     tags = last.tags if last else ()
     run = desk.backend.run(incident.run_id) if incident.run_id else None
     if last and incident.host is None:  # where it should have been: a snooze of that host is about it too
@@ -107,16 +107,6 @@ def _worse(incident: Incident, lasting: list[Incident]) -> bool:
     return incident.event == "late" and any(
         each.event == "missed" and (each.project, each.job) == about for each in lasting
     )
-
-
-def _misses(incident: Incident, lasting: list[Incident]) -> int:
-    """How many runs of the job did not come in a row: as detection counted them, or as many as are open."""
-    same = [each for each in lasting if (each.event, each.project, each.job) == _which(incident)]
-    return max(int(incident.details.get("misses", 1)), len(same))
-
-
-def _which(incident: Incident) -> tuple[str, str, str | None]:
-    return incident.event, incident.project, incident.job
 
 
 def _last_run(desk: Desk, incident: Incident) -> Run | None:

@@ -59,7 +59,7 @@ class Stores:
             self._handles.add(backend)
         try:
             return question(backend)
-        except StorageError:
+        except (StorageError, Refusal):  # the handle is in order
             raise
         except Exception:
             self._mine.backend = None  # whatever state it is in

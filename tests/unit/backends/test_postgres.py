@@ -201,6 +201,51 @@ def test_a_lock_that_somebody_keeps_is_an_error_after_the_timeout(
     assert tape.send(impatient) == len(tape.data)
 
 
+def test_no_statement_and_no_idle_transaction_lasts_for_ever(store: PostgresBackend) -> None:
+    """By the limits that the documentation names; what is past its own is one error, and nothing of it stays."""
+    names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+    with store._link.transaction() as db:
+        shown = {name: db.execute(f"SHOW {name}".encode()).fetchone() for name in names}
+        assert shown == dict(zip(names, (("1min",), ("10s",), ("1min",)), strict=True))
+        assert db.execute("SHOW client_connection_check_interval").fetchone() == ("1s",)
+
+    def dawdle() -> None:
+        with store._link.transaction(statement_seconds=1) as db:
+            db.execute("INSERT INTO registry VALUES ('kind', 'key', 1, '{}')")
+            db.execute("SELECT pg_sleep(30)")
+
+    began = time.monotonic()
+    with pytest.raises(StorageError, match="statement timeout"):
+        dawdle()
+    assert time.monotonic() - began < 10
+    assert store.get("kind", "key") is None
+    assert Tape().ran("r1").send(store) > 0
+
+
+def test_every_key_of_the_tables_that_grow_holds_the_project_so_that_they_can_be_sharded_by_it(
+    store: PostgresBackend, admin: psycopg.Connection[Any]
+) -> None:
+    """What Citus asks of a table that is distributed by `project`: it is in each unique key, and nothing refers to or
+    from another table, or draws from a sequence."""
+    Tape().ran(dated(JUNE, 1)).send(store)
+    found = admin.execute(
+        "SELECT c.relname, i.indexrelid::regclass::text, 'project' = ANY(SELECT a.attname FROM pg_attribute a"
+        " WHERE a.attrelid = c.oid AND a.attnum = ANY(i.indkey::int2[])) FROM pg_index i"
+        " JOIN pg_class c ON c.oid = i.indrelid WHERE i.indisunique AND c.relnamespace = current_schema()::regnamespace"
+        " AND c.relname ~ '^(runs|events|logs|transitions)'"
+    ).fetchall()
+    assert {table for table, *_ in found} >= {"runs", "events", "logs", "transitions"}
+    assert [key for _, key, has_project in found if not has_project] == []
+    refers = "SELECT conname FROM pg_constraint WHERE contype IN ('f', 'x')"
+    assert (
+        admin.execute(f"{refers} AND connamespace = current_schema()::regnamespace".encode()).fetchall() == []
+    )
+    sequences = (
+        "SELECT relname FROM pg_class WHERE relkind = 'S' AND relnamespace = current_schema()::regnamespace"
+    )
+    assert admin.execute(sequences.encode()).fetchall() == []
+
+
 def test_nothing_of_a_session_matters_beyond_a_transaction(store: PostgresBackend) -> None:
     """As behind a pooler: before each transaction the session is wiped, so it could be another one."""
     link, begin = store._link, store._link._begin

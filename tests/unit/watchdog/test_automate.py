@@ -168,6 +168,18 @@ def test_incidents_call_for_automations_too(world: World) -> None:
     assert world.said()[0]["reason"] == "full"
 
 
+def test_a_rule_that_waits_for_misses_in_a_row_acts_at_the_last_of_them(world: World) -> None:
+    """Misses in a row are one incident that counts them, and since the first of them days may have gone by."""
+    began, day = world.clock.now, 86400.0
+    for number in range(1, 5):
+        world.clock.now = began + number * day
+        counted = {"misses": number, "last_missed": world.clock.now}
+        missed = Incident("missed", "m:1", f"{number} missed", began + day, job="etl", details=counted)
+        Board(world.store).settle("job:default/etl", [missed], world.clock.now)
+        assert world.act(on=("missed",), after_missed=3) == (number == 3)
+    assert [each["reason"] for each in world.said()] == ["3 missed"]
+
+
 def test_two_watchdogs_at_once_on_one_store_do_each_once_and_keep_the_bound_together(tmp_path: Path) -> None:
     clock, url = HandSetClock(), "sqlite:///shared.db"
     store = open_backend(url, str(tmp_path), clock=clock)

@@ -105,6 +105,10 @@ def test_misses_in_a_row_are_one_incident_that_counts_them(
     dog.watch(AT_TWO + 4 * DAY, 1800)
     (again,) = dog.open()
     assert (again.key, again.details["misses"]) == (missed.key, 3)
+    assert (missed.details["last_missed"], again.details["last_missed"]) == (
+        AT_TWO + 2 * DAY,
+        AT_TWO + 4 * DAY,
+    )
     assert "3 in a row" in again.reason
     ran(scribe, clock, AT_TWO + 4 * DAY + 5, "r2")
     assert dog.look() == []

@@ -101,6 +101,23 @@ def test_misses_have_a_threshold_of_their_own(store: Backend, clock: Any, receiv
     assert set(receiver.keys) == {each.key for each in missed}
 
 
+def test_misses_that_one_incident_counts_reach_the_threshold_too(
+    store: Backend, clock: Any, receiver: Any
+) -> None:
+    config = settings(receiver, Rule(on=("missed",), to=("ops",), after_missed=3))
+    for number in (1, 2, 3, 4):
+        counted = {"misses": number}
+        found(
+            store,
+            clock,
+            "job:default/etl",
+            Incident("missed", "m", f"{number}", 100.0, job="etl", details=counted),
+        )
+        watch(store, clock, config)
+        assert len(receiver.requests) == (number >= 3)
+    assert receiver.taken[0]["reason"] == "3"
+
+
 @pytest.mark.parametrize(
     ("rule", "told"),
     [

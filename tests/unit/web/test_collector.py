@@ -23,6 +23,7 @@ from holter.agent.web.endpoints import ENDPOINTS, members_of, statuses_of
 from holter.agent.web.openapi import description
 from holter.agent.web.options import Options
 from holter.agent.web.pages.routes import PAGES
+from holter.agent.web.stores import READERS
 from holter.backends.base import Backend
 from holter.backends.http import HttpBackend
 from holter.backends.http_wire import gzipped
@@ -442,6 +443,21 @@ def test_a_store_that_is_away_is_said_with_a_time_to_come_back(
     for answer in (site.ask("GET", "/readyz"), site.ask("GET", "/v1/runs"), site.post("j1", 0, GOOD)):
         assert "store" in answer.refused(503)
         assert int(answer.headers["Retry-After"]) >= 5
+
+
+def test_an_answer_of_no_costs_no_handle_of_the_store(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lost race for a lease, or a document that is not there, is nothing that a handle has to be opened anew for."""
+    opened: list[str] = []
+    monkeypatch.setattr(
+        "holter.agent.web.stores.open_backend",
+        lambda url, *args, **more: opened.append(url) or open_backend(url, *args, **more),
+    )
+    site.ask("PUT", "/v1/document?kind=k&key=a&expect_version=0", b"{}")
+    for _ in range(30):
+        assert site.ask("PUT", "/v1/document?kind=k&key=a&expect_version=0", b"{}").status == 409
+        assert site.ask("GET", "/v1/document?kind=k&key=none").status == 404
+        assert site.ask("GET", "/v1/run?run_id=none").status == 404
+    assert len(opened) <= READERS
 
 
 def test_pages_are_put_together_to_one_list(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
