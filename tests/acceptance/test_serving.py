@@ -89,6 +89,11 @@ def test_a_host_with_an_ingest_token_records_offline_and_a_later_command_sends_w
         assert "may ingest" in listed.err
         assert there.journals() == []
         assert [run.state for run in here.seen()] == ["COMPLETED"]
+        sound = there.holter("doctor", HOLTER_TOKEN=token)
+        assert (sound.code, "✘" in sound.out) == (0, False), sound.out
+        assert sound.out.count("not to be seen from here") == 3
+        assert "is not known here" in there.holter("doctor", HOLTER_TOKEN="holter_no_one").out
+        assert there.holter("doctor", HOLTER_TOKEN="holter_no_one").code == 1
     finally:
         collector.close()
 
