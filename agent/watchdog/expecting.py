@@ -50,9 +50,11 @@ class _Known:
 
 
 class Expecting:
-    """`look` is the step. It keeps when each job is due, and nothing that the store does not know."""
+    """`look` is the step. It keeps when each job is due, and nothing that the store does not know. `began` is whether a
+    run, or an attempt, is news since somebody set it to false."""
 
     def __init__(self, clock: Clock, *, once: bool = False) -> None:
+        self.began = False
         self._clock, self._once = clock, once
         self._known: dict[str, _Known] = {}
         self._said: dict[str, Registered] = {}
@@ -129,6 +131,7 @@ class Expecting:
         """The jobs of whose runs something is new. A store that is seen for the first time is known as a whole."""
         for _ in range(PAGES):
             rows = store.transitions(max(self._cursor, 0), PAGE)
+            self.began |= any(row.to_state == "RUNNING" and row.condition is None for row in rows)
             for row in rows if self._saved >= 0 else ():
                 run = store.run(row.run_id) if root_of(row.run_id) == row.run_id else None
                 if run is not None:

@@ -148,12 +148,15 @@ class Watchdog(Half):
         self._looked = whole
 
     def _reconcile(self) -> None:
-        """Where all journals were looked at in this pass, now and then; and when a run may have passed a limit."""
+        """Now and then, where all journals were looked at in this pass or a run began, whose limits nobody knows yet; and
+        when a run may have passed a limit."""
         began = self.clock.monotonic()
         if self._looked:
             self._silence = self._sightings.look(self.seen.live, self.clock)
-        if not (self._looked and self._looks.due(began)) and self.clock.wall() < self._due_at:
+        news = self._looked or self._expecting.began
+        if not (news and self._looks.due(began)) and self.clock.wall() < self._due_at:
             return
+        self._expecting.began = False
         store, live, dues = self._store(), self.seen.live, list[float]()
         self._asked = Expected(store, dict(self.settings.checks))
         pulses = [held for _, held in store.list(pulse.KIND)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from holter.agent.watchdog.tidy import retention_of
 from holter.backends.errors import StorageError
 from holter.backends.gate import Gate
 from holter.backends.urls import open_backend
+from holter.testing.tapes import Tape
 
 
 @pytest.fixture
@@ -91,6 +93,26 @@ def test_a_step_that_fails_does_not_stop_the_others(settings: Settings, caplog: 
 
 
 # --- a pass --------------------------------------------------------------------------------------------------
+
+
+def test_of_a_run_that_begins_between_two_sweeps_over_all_journals_the_limit_is_known_at_once(
+    settings: Settings,
+) -> None:
+    """On a busy machine such sweeps are half a minute apart, and a run that may take two seconds is over by then."""
+    dog = Watchdog(settings)
+    dog.step()
+    dog._sweeps._due = float("inf")
+    store = open_backend(settings.backend, settings.home)
+    tape = Tape("j1", dog.clock.wall() - 0.5).start("r1", check={"max_duration": 1.0})
+    tape.send(store)
+    deadline = time.monotonic() + 10
+    while (run := store.run("r1")) is None or run.conditions != ("overdue",):
+        assert time.monotonic() < deadline
+        dog.step()
+        time.sleep(0.05)
+    assert time.monotonic() < deadline - 5
+    dog.close()
+    store.close()
 
 
 def test_a_watchdog_says_in_the_store_that_it_watches_and_that_it_stopped(settings: Settings) -> None:
