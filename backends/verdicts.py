@@ -183,8 +183,8 @@ def _start(case: _Case) -> None:
         if count < COUNTED
         else f"{count} or more in a row did not come, since {at}"
     )
-    last = max(ends, default=over)
-    case.find("missed", said, over, expected_at=rfc3339(turn), misses=count, last_missed=last)
+    newest = max(ends, default=over)
+    case.find("missed", said, over, expected_at=rfc3339(turn), misses=count, last_missed=newest)
 
 
 def _misses(case: _Case, first: float) -> list[float]:

@@ -148,8 +148,8 @@ class Watchdog(Half):
         self._looked = whole
 
     def _reconcile(self) -> None:
-        """Now and then, where all journals were looked at in this pass or a run began, whose limits nobody knows yet; and
-        when a run may have passed a limit."""
+        """Now and then, where all journals were looked at in this pass, or a run began whose limits nobody knows yet;
+        and when a run may have passed a limit."""
         began = self.clock.monotonic()
         if self._looked:
             self._silence = self._sightings.look(self.seen.live, self.clock)

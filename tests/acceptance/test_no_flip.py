@@ -27,7 +27,7 @@ STORES = (
     "memory",
     "sqlite",
     "file",
-    *(pytest.param(name, marks=pytest.mark.long) for name in ("postgres", "http+sqlite")),
+    *(pytest.param(name, marks=pytest.mark.long) for name in ("postgres", "http+sqlite", "http+postgres")),
 )
 OWN = ("COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT")
 VERDICTS = (("CRASHED", "proof"), ("CRASHED", "mark"), ("SKIPPED", "mark"))  # none that a process says itself
