@@ -25,6 +25,7 @@ from ..backends.clock import rfc3339
 from ..backends.records import Json, Run
 from ..backends.verdicts import FAILURES
 from .changes import Change, Side, changes, diverged, is_slower
+from .trouble import trouble
 
 FIRST = 3  # causes that are shown where there is little room
 _DISK = re.compile(
@@ -181,9 +182,7 @@ def _head(run: Run) -> str:
 
 
 def _one(run: Run, otherwise: str) -> str:
-    error = run.error
-    said = ": ".join(str(error[key]) for key in ("type", "message") if error.get(key)) if error else ""
-    text = said or run.reason or otherwise
+    text = trouble(run.error, run.reason) or otherwise
     return " ".join(text.split())[:200]
 
 

@@ -15,6 +15,7 @@ from ..backends.fold import CONDITIONS, ENDINGS
 from ..backends.records import Json, Run, Transition
 from ..backends.schedule import format_duration
 from .setting_types import Rule
+from .trouble import trouble
 from .watchdog import outbox, pulse
 from .watchdog.incidents import Incident, open_incidents
 from .watchdog.notify import history
@@ -127,12 +128,7 @@ def _story(evidence: Evidence) -> Iterator[str]:
         waited = format_duration(round(run.started_at - run.created_at, 1))
         yield f"It waited {waited} before it began, for a slot or for what it needs."
     for each in run.attempts[:-1]:
-        error = each.get("error") or {}
-        why = (
-            f"{error.get('type')}: {error.get('message')}"
-            if error
-            else each.get("reason") or "no reason given"
-        )
+        why = trouble(each.get("error"), each.get("reason")) or "no reason given"
         yield f"Attempt {each['attempt']} ended {rfc3339(each['ended_at'])}: {why}."
     if len(run.attempts) > 1:
         yield f"Attempt {run.attempt} was the last."
@@ -141,9 +137,8 @@ def _story(evidence: Evidence) -> Iterator[str]:
 def _witness(evidence: Evidence) -> tuple[str | None, str]:
     """Who said the state, and the sentence that says so."""
     run = evidence.run
-    because = f": {run.reason}" if run.reason else ""
-    if run.error:
-        because = f": {run.error.get('type')}: {run.error.get('message')}"
+    why = trouble(run.error, run.reason)
+    because = f": {why}" if why else ""
     if not run.ended:
         return None, f"It is {run.state}; nobody has said that it ended."
     said = f"{run.state} at {rfc3339(run.ended_at)}{because}."

@@ -8,6 +8,7 @@ from hashlib import blake2b
 
 from .endings import Ending
 from .secrets import clean
+from .trouble import EXIT_CODE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def error_of(ending: Ending, complaint: str) -> dict[str, Any] | None:
     message = clean(complaint)[:2000] or f"exit code {ending.exit_code}"
     shape = f"{ending.exit_code}|{re.sub('[0-9]+', '#', message)}"
     return {
-        "type": "ExitCode",
+        "type": EXIT_CODE,
         "message": message,
         "traceback": None,
         "fingerprint": blake2b(shape.encode("utf-8", "replace"), digest_size=6).hexdigest(),

@@ -24,6 +24,7 @@ from ..backends.verdicts import FAILURES
 from . import drawings
 from .reports import JobReport, Report, report, status_of
 from .setting_types import Settings
+from .trouble import trouble
 
 TICKS, TREND, FAILED = (
     30,
@@ -89,9 +90,7 @@ def private(backend: Backend, settings: Settings, job: Figures, until: float) ->
     )
     groups: dict[str, list[str]] = {}
     for run in failed:
-        error = run.error or {}
-        said = ": ".join(str(error[key]) for key in ("type", "message") if error.get(key))
-        groups.setdefault(said or run.reason or run.state.lower(), []).append(run.id)
+        groups.setdefault(trouble(run.error, run.reason) or run.state.lower(), []).append(run.id)
     problems = (
         tuple(f"{each.event.replace('_', ' ')}: {each.reason}" for each in told.verdict.problems)
         if told

@@ -11,10 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ...backends.records import Json, Log, Run
+from ..trouble import trouble
 from ..waterfall import waterfall
 from .grid import Grid
 from .tables import far, lasting, note, state_text
-from .text import NOTHING, clean, error_line, line, moment, size, stamp, took
+from .text import NOTHING, clean, line, moment, size, stamp, took
 from .waterfall import lines
 
 VALUE = 400  # characters of a parameter or result
@@ -32,7 +33,7 @@ def whole(
     if len(run.attempts) > 1:
         yield from _section("Attempts", [_attempts(run, now)])
     if run.error:
-        yield from _section("Error", [_error(run.error)])
+        yield from _section("Error", [_error(run.error, run.reason)])
     if run.result is not None:
         yield from _section("Result", [Text(f"  {_value(run.result)}")])
     if run.artifacts:
@@ -159,13 +160,13 @@ def _attempts(run: Run, now: float) -> RenderableType:
             Text(moment(began, now)),
             Text(took(ended - began if began and ended else None)),
             Text(NOTHING if delay is None else f"again in {took(delay)}" if delay else "again at once"),
-            Text(error_line(each.get("error")) or line(each.get("reason") or ""), "red"),
+            Text(line(trouble(each.get("error"), each.get("reason"))), "red"),
         )
     return table
 
 
-def _error(error: Json) -> Text:
-    trace = clean(error.get("traceback") or error_line(error)).rstrip()
+def _error(error: Json, reason: str | None) -> Text:
+    trace = clean(error.get("traceback") or line(trouble(error, reason))).rstrip()
     return Text("\n".join(f"  {row}" for row in trace.splitlines()), "red")
 
 

@@ -11,9 +11,10 @@ from rich.text import Text
 
 from ...backends.records import Json, Run
 from ..tenants import Tenant, expires_in, is_gone
+from ..trouble import trouble
 from .grid import Grid
 from .sparkline import sparkline, ticks
-from .text import NOTHING, error_line, line, moment, share, stamp, took, unix
+from .text import NOTHING, line, moment, share, stamp, took, unix
 
 if TYPE_CHECKING:
     from ..occupancy import Occupancy
@@ -72,7 +73,7 @@ def lasting(run: Run, now: float) -> float | None:
 def note(run: Run) -> str:
     """What a glance at a run should tell besides its state: how far it is, or why it ended so."""
     if run.ended:
-        return error_line(run.error) or line(run.reason or "") or _code(run)
+        return line(trouble(run.error, run.reason)) or _code(run)
     parts = [far(run.progress), f"attempt {run.attempt}" if run.attempt > 1 else ""]
     return ", ".join(part for part in parts if part)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from typing import Any
 
 # Escape sequences (colours, titles, cursor moves), then every other control byte except newline and tab, then
 # the marks that turn the direction of text: what a script printed must not be able to steer the reader's
@@ -98,10 +97,3 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
-
-
-def error_line(error: dict[str, Any] | None) -> str:
-    """A recorded error in one line: `ValueError: no such day`."""
-    if not error:
-        return ""
-    return line(f"{error.get('type')}: {error['message']}" if error.get("message") else error.get("type"))

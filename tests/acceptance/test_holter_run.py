@@ -86,6 +86,14 @@ def test_a_failed_command_keeps_its_exit_code_and_both_streams(host: Host) -> No
     }
 
 
+def test_people_are_told_the_exit_code_of_a_failed_command_and_what_it_said_last(host: Host) -> None:
+    host.holter("run", "--name", "job", "--retries", "1", *sh("echo no such table >&2; exit 3"))
+    for verb, told in ("runs", 1), ("show", 3):  # as its error, and of both attempts
+        out = host.holter(verb, *(["last"] if verb == "show" else [])).out
+        assert out.count("exit code 3: no such table") == told, out
+        assert "ExitCode" not in out
+
+
 def test_a_command_that_works_is_recorded_with_its_words_its_folder_and_what_it_used(host: Host) -> None:
     host.script("import sys; sum(range(3_000_000)); x = bytearray(60_000_000)\n")
     done = host.holter(

@@ -20,6 +20,7 @@ from ....backends.records import Bucket, Json, Run, RunQuery
 from ....backends.verdicts import FAILURES
 from ... import jobs, ledgers, reports
 from ...drawings import kind_of
+from ...trouble import trouble
 from ...watchdog import outbox
 from ..refusals import Refusal
 from ..state import State
@@ -61,10 +62,7 @@ def _print_of(run: Run) -> str:
 
 
 def _said(run: Run) -> str:
-    if run.error:
-        message = run.error.get("message")
-        return f"{run.error.get('type')}: {message}" if message else str(run.error.get("type"))
-    return run.reason or run.state.lower()
+    return trouble(run.error, run.reason) or run.state.lower()
 
 
 def trend_of(runs: Sequence[Run]) -> str:
