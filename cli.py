@@ -15,7 +15,9 @@ from .agent.terminal.assisting import mcp
 from .agent.terminal.cancelling import cancel
 from .agent.terminal.checks import checks
 from .agent.terminal.copying import copy
+from .agent.terminal.crontabs import crontab
 from .agent.terminal.explaining import explain
+from .agent.terminal.installing import install
 from .agent.terminal.opening import ui
 from .agent.terminal.options import DURATION, RUN_HELP, AnyCase, as_json, run_argument
 from .agent.terminal.rerunning import rerun
@@ -254,6 +256,7 @@ for _verb in (
     watch,
     alerts,
     checks,
+    crontab,
     explain,
     rerun,
     cancel,
@@ -265,6 +268,7 @@ for _verb in (
     mcp,
     copy,
     doctor,
+    install,
     completion,
 ):
     cli.add_command(_verb)

@@ -9,6 +9,7 @@ import signal
 import socket
 import ssl
 import sys
+import time
 from contextlib import suppress
 from functools import partial
 
@@ -19,6 +20,7 @@ from loguru import logger
 from ...backends.errors import HolterError, SettingsError
 from ...backends.http_place import loopback
 from ...backends.urls import open_backend, redacted
+from ..watchdog.sd_notify import Systemd, tell
 from .app import make_app
 from .connections import Connection
 from .options import Options
@@ -62,6 +64,7 @@ def serve(
     try:
         return _run(config, bound, workers)
     finally:
+        tell("STOPPING=1")
         bound.close()
         logger.info("stopped; what was answered is stored")
 
@@ -74,7 +77,7 @@ def _run(config: uvicorn.Config, bound: socket.socket, workers: int) -> int:
 
 def work(config: uvicorn.Config, bound: socket.socket) -> int:
     """One process serves until it is told to end."""
-    server = uvicorn.Server(config)
+    server = _Server(config)
 
     def ended(number: int, frame: object) -> None:
         """uvicorn stops in order at a signal, then raises it again for whoever else handles it."""
@@ -88,6 +91,18 @@ def work(config: uvicorn.Config, bound: socket.socket) -> int:
     gc.set_threshold(50_000, 20, 50)
     server.run(sockets=[bound])
     return 0 if server.started else 1
+
+
+class _Server(uvicorn.Server):
+    """Tells systemd that it serves, and while its loop turns; a loop that hangs says nothing, and is restarted."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._systemd = Systemd()
+
+    async def on_tick(self, counter: int) -> bool:
+        self._systemd.passed(time.monotonic())
+        return await super().on_tick(counter)
 
 
 def config_of(options: Options, certfile: str | None = None, keyfile: str | None = None) -> uvicorn.Config:
