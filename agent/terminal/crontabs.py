@@ -93,7 +93,9 @@ def unwrap(path: str | None, system: bool, dry_run: bool, yes: bool) -> int:
     if dry_run or not (yes or click.confirm("Write it?")):
         return 0
     with _opened() as desk:
-        gone = {(_project(desk, line), line.name): {} for line in parse(old, place.system) if line.name}
+        gone: dict[tuple[str, str], Any] = {
+            (_project(desk, line), line.name): {} for line in parse(old, place.system) if line.name
+        }
         _say_kept(_written(desk, place, old, new, gone))
     click.echo(f"Nothing is expected of {', '.join(name for _, name in gone)} any more.")
     return 0
@@ -248,8 +250,8 @@ def _show(place: Crontab, old: bytes, new: bytes, what: str) -> None:
     """The difference as a unified diff, control characters made visible."""
     from difflib import unified_diff
 
-    rows = [each.decode(errors="replace").split("\n") for each in (old, new)]
-    for row in unified_diff(*rows, place.title, f"{place.title}, {what}", n=1, lineterm=""):
+    before, after = (each.decode(errors="replace").split("\n") for each in (old, new))
+    for row in unified_diff(before, after, place.title, f"{place.title}, {what}", n=1, lineterm=""):
         shown = "".join(char if char.isprintable() or char == "\t" else ascii(char)[1:-1] for char in row)
         colour = {"+": "green", "-": "red"}.get(row[:1])
         click.echo(screen.paint(shown, colour) if colour and screen.colours() else shown)

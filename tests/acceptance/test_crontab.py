@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from holter.agent.watchdog.incidents import open_incidents
+
 from ..awkward_crontab import LINES, TEXT
 from .conftest import HOLTER, Host, wait_until
 
@@ -198,6 +200,7 @@ def test_a_real_cron_runs_the_wrapped_lines_and_a_run_that_stays_away_is_missed(
 ) -> None:
     """Takes up to four of cron's minutes: one until it runs, and two until a turn is over without a run."""
     tab, said = host.folder / "mine", host.folder / "said"
+    host.settings(f"channels: {{file: {{log: {host.folder}/alerts.log}}}}")
     tab.write_text(
         "SHELL=/bin/bash\n"
         f'* * * * * /bin/echo \'it\'\'s\' \\%Y [[ "$SHELL" ]] >> {said}; echo "of \\"$HOME\\""; exit 3\n'
@@ -226,11 +229,12 @@ def test_a_real_cron_runs_the_wrapped_lines_and_a_run_that_stays_away_is_missed(
         cron.send_signal(signal.SIGKILL)
         cron.wait()
         stopped = time.time()
-        wait_until(
-            lambda: "missed" in host.holter("alerts", "--json").out, "a run that is missed", 2 * MINUTE
-        )
-        missed = [each for each in host.json("alerts") if each["event"] == "missed"]
-        assert {each["job"] for each in missed} <= {"echo-its", "cat", "python3"}
+        told = host.folder / "alerts.log"
+        wait_until(lambda: told.exists() and "missed" in told.read_text(), "a run that is missed", 2 * MINUTE)
+        missed = {each.job for each in open_incidents(host.store) if each.event == "missed"}
+        assert missed and missed <= {"echo-its", "cat", "python3"}
+        status = host.holter("status")
+        assert (status.code, "missed" in status.out) == (1, True)
         assert time.time() - stopped < 150
     output(inside(*HOLTER, "crontab", "unwrap", "--yes", **PIPES))
     assert output(inside("crontab", "-l", **PIPES)) == before
