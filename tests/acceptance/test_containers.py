@@ -58,3 +58,60 @@ def shared() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="holter-containers-"))
     folder.chmod(0o755)
     yield folder
+    shutil.rmtree(folder)
+
+
+def contained(shared: Path, service: str) -> subprocess.Popen[str]:
+    """A service's command in namespaces of its own: PIDs, host name, users, mounts. Who runs it is nobody's root."""
+    said = compose()[service]
+    readable = Readable(shared / "image")
+    names: dict[str, list[str]] = {"python": [], "holter": ["-m", "holter"]}
+    command = [readable.python, *names[said["command"][0]], *said["command"][1:]]
+    home = shared / "volume" / "home"
+    inner = [*INNER, "sh", "-c", f'hostname {said["hostname"]}; exec "$@"', "sh"]
+    env = readable.env(**{**said["environment"], "HOLTER_HOME": str(home)})
+    if os.geteuid() == 0:
+        uid, gid = map(int, said["user"].split(":"))
+        os.chown(home.parent, uid, gid)
+        full = readable.command(uid, gid, command, before=inner)
+    else:
+        env["PYTHONPATH"] = os.pathsep.join([str(SOURCE.parent), *filter(None, sys.path)])
+        full = [*inner, sys.executable, *command[1:]]
+    with (shared / f"{service}.log").open("w") as log:
+        return readable.start(full, env, cwd=str(shared / "app"), stdout=log, stderr=log)
+
+
+def test_a_job_killed_in_its_container_is_crashed_by_the_lock_for_the_watchdog_in_another(
+    shared: Path,
+) -> None:
+    if subprocess.run([*INNER, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine lets nobody make user namespaces")
+    if os.geteuid() == 0 and (why := can_be_others()):
+        pytest.skip(why)
+    (shared / "volume").mkdir()
+    (shared / "app").mkdir()
+    shutil.copy(EXAMPLE / "nightly.py", shared / "app")
+    home = shared / "volume" / "home"
+    job, watchdog = contained(shared, "job"), contained(shared, "watchdog")
+    try:
+        wait_until((home / "holter.db").exists, "the watchdog's store")  # made by it, not by us
+        store = open_backend("sqlite:///holter.db", str(home))
+
+        def run() -> Any:
+            return next(iter(store.runs(RunQuery(kinds=("flow",), limit=1))), None)
+
+        assert wait_until(lambda: (found := run()) and found.state == "RUNNING" and found, "the job's run")
+        pulses = wait_until(lambda: store.list("pulse"), "the watchdog's pulse")
+        spaces = {each.header["pid"]: each.header["namespace"] for each in store.processes(open_only=False)}
+        assert all(pid < 10 for pid in spaces)  # both count their processes from one
+        job.send_signal(signal.SIGKILL)
+        crashed = wait_until(lambda: (found := run()) and found.state == "CRASHED" and found, "the verdict")
+        assert "is gone without a word" in crashed.reason
+        assert crashed.host == compose()["job"]["hostname"] and pulses
+        assert (home / "holter.db").stat().st_uid == home.stat().st_uid
+        assert (home.stat().st_uid == 10001) == (os.geteuid() == 0)
+        store.close()
+    finally:
+        for each in (job, watchdog):
+            each.kill()
+            each.wait(BOUND)
