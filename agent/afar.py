@@ -27,6 +27,7 @@ _shipped_at_exit = False
 def sender(data: bytes) -> Sender:
     """Who sends `data`: the current run, and the settings of this process."""
     run, settings = recorder.current(), knobs()
+    off = {"backend": "off:"} if process.off else {}
     return {
         "run": None if run is None else run.id,
         "kind": run and run.kind,
@@ -37,7 +38,7 @@ def sender(data: bytes) -> Sender:
         "place": _place(),
         "pid": os.getpid(),
         "home": settings.home,
-        "settings": {name: getattr(settings, name) for name in _SHARED},
+        "settings": {name: getattr(settings, name) for name in _SHARED} | off,
         "secrets": secrets.known_in(data),
     }
 

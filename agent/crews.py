@@ -123,6 +123,14 @@ class Crew:
             made.shutdown(wait=wait)
 
 
+def _after_fork_in_child() -> None:
+    global _making
+    _making = Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
 def makes_one(given: Any) -> bool:
     """Whether it makes executors (a function, a class) and is none itself."""
     return isinstance(given, type) or not hasattr(given, "submit")

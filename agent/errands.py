@@ -10,6 +10,7 @@ from contextvars import Context
 from typing import Any
 
 from ..backends.clock import token
+from ..backends.errors import NotPicklable
 from .afar import Sender, part_of, sender
 from .flows import decorated
 from .pickles import FarTraceback, pack, pack_error, unpack
@@ -31,6 +32,9 @@ class Errand:
         self._context, self._by_value = context, by_value
         self._packed: FarErrand | None = None
         self._token = token(16)
+        self.refused: NotPicklable | None = (
+            None  # why it could not be packed: executors say so in words of theirs
+        )
 
     def __call__(self) -> Any:
         return self._context.run(finished, self._call, self._args, self._kwargs)
@@ -43,7 +47,11 @@ class Errand:
         """The same for another process. Raises NotPicklable."""
         if self._packed is None:
             what = (*_reference(self._call), self._args, self._kwargs)
-            data = pack(what, f"a call of {self.__name__}", self._by_value)
+            try:
+                data = pack(what, f"a call of {self.__name__}", self._by_value)
+            except NotPicklable as error:
+                self.refused = error
+                raise
             self._packed = FarErrand(
                 data, self.__name__, self._context.run(sender, data), by_value=self._by_value
             )

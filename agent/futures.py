@@ -5,8 +5,9 @@ What they return are `concurrent.futures.Future`s: its `wait`, `as_completed` an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError, Executor, Future
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Executor, Future, InvalidStateError
+from contextlib import suppress
 from contextvars import copy_context
 from itertools import repeat
 from threading import RLock
@@ -46,24 +47,25 @@ class TaskFuture(Future[Any]):
     Not guaranteed: that `cancel` stops what an executor has begun; `running` is as exact as the executor is.
     """
 
-    def __init__(
-        self, errand: Callable[[tuple[Any, ...], dict[str, Any]], Errand], executor: Executor
-    ) -> None:
+    def __init__(self, make: Callable[[tuple[Any, ...], dict[str, Any]], Errand], executor: Executor) -> None:
         super().__init__()
-        self._errand, self._executor = errand, executor
+        self._make, self._executor = make, executor
+        self._sent: Errand | None = None
         self._carried: Future[Any] | None = None  # what the executor returned
         self._gate = RLock()
 
     def cancel(self) -> bool:
         """Take it back, if it has not begun. Whatever waits for it is cancelled too."""
         with self._gate:
-            if self._carried is not None and not self._carried.cancel():
+            carried = self._carried
+            if carried is not None and not carried.cancel():
                 return False
             return self._take_back()
 
     def running(self) -> bool:
         """Whether it is executing, as far as the executor tells."""
-        return self._carried is not None and not self.done() and self._carried.running()
+        carried = self._carried
+        return carried is not None and not self.done() and carried.running()
 
     def _take_back(self) -> bool:
         with self._gate:
@@ -77,7 +79,7 @@ class TaskFuture(Future[Any]):
     def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """What it waited for has ended: hand it over. Whatever goes wrong is its result."""
         try:
-            errand = self._errand(*_settled((args, kwargs)))
+            errand = self._sent = self._make(*_settled((args, kwargs)))
             task = errand.packed() if needs_pickles(self._executor) else errand
             with self._gate:
                 if self.done():
@@ -98,23 +100,24 @@ class TaskFuture(Future[Any]):
                 self._fail(error)
         except BaseException as error:  # noqa: BLE001 - as above
             self._fail(error)
+        self._carried = self._sent = None  # they hold arguments and result once more
 
     def _succeed(self, result: Any) -> None:
-        with self._gate:
-            if not self.done():
-                self.set_result(result)
+        with suppress(InvalidStateError):  # it was cancelled meanwhile
+            self.set_result(result)
 
     def _fail(self, error: BaseException) -> None:
-        with self._gate:
-            if not self.done():
-                self.set_exception(error)
+        if self._sent is not None and self._sent.refused is not None:
+            error = self._sent.refused
+        with suppress(InvalidStateError):
+            self.set_exception(error)
 
 
 def submit(
     call: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-    wait_for: Iterable[Any] | None = None,
+    wait_for: Any = None,
 ) -> TaskFuture:
     """Hand `call` to the executor of the flow around it, else to the threads of this process, as a part of this
     context's run. Raises what the function raises that makes the executor."""
@@ -123,7 +126,7 @@ def submit(
     executor = crew_of(employing).executor() if employing is not None and employed else default_pool()
     context = copy_context()
     context.run(go_deeper)
-    upstream = [] if wait_for is None else list(wait_for)
+    upstream = [wait_for] if isinstance(wait_for, Future | allow_failure) else list(wait_for or ())
     future = TaskFuture(lambda a, k: Errand(call, a, k, context, not takes_names(executor)), executor)
     if run is not None and not run.inherited:
         crew_of(run).add(future)
@@ -138,7 +141,7 @@ def map_rows(
     call: Callable[..., Any],
     columns: tuple[Any, ...],
     constants: dict[str, Any],
-    wait_for: Iterable[Any] | None = None,
+    wait_for: Any = None,
 ) -> list[TaskFuture]:
     """Submit one call for each row. A column may be a future: it is waited for. Raises ValueError where the columns
     differ in length, or none has one."""
@@ -150,7 +153,7 @@ def map_rows(
         found = f"have {', '.join(map(str, sorted(lengths)))} items" if lengths else "are all unmapped"
         raise ValueError(f"map() takes columns of one length; these {found}")
     rows = zip(*(repeat(_bare(whole)) if rows is None else rows for whole, rows in zip(given, lists)))
-    upstream = None if wait_for is None else list(wait_for)
+    upstream = [wait_for] if isinstance(wait_for, Future | allow_failure) else list(wait_for or ())
     return [submit(call, row, constants, upstream) for row in rows]
 
 
@@ -194,7 +197,7 @@ def _when_ended(futures: list[Future[Any]], then: Callable[[], None]) -> None:
 def _let_through(future: TaskFuture, upstream: list[Any]) -> bool:
     """Whether what is in `wait_for` succeeded, or may fail; if not, the future fails like that."""
     try:
-        _settled(upstream)
+        _settled(upstream, DEPTH)
     except CancelledError:
         future._take_back()
         return False
@@ -212,15 +215,24 @@ def _settled(value: Any, depth: int = DEPTH + 1) -> Any:
         return _whatever_came(value.value)
     if isinstance(value, unmapped):
         return _settled(value.value, depth)
-    if depth and type(value) in (list, tuple, set, dict) and any(True for _ in _futures_in(value, depth)):
-        if type(value) is dict:
-            return {key: _settled(item, depth - 1) for key, item in value.items()}
-        return type(value)(_settled(item, depth - 1) for item in value)
-    return value
+    if not _holds_one(value, depth):
+        return value
+    if type(value) is dict:
+        return {key: _settled(item, depth - 1) for key, item in value.items()}
+    return type(value)(_settled(item, depth - 1) for item in value)
+
+
+def _holds_one(value: Any, depth: int) -> bool:
+    """Whether there is something to replace in it; else it stays the very object."""
+    if isinstance(value, Future | allow_failure | unmapped):
+        return True
+    if not depth or type(value) not in (list, tuple, set, dict):
+        return False
+    return any(_holds_one(item, depth - 1) for item in (value.values() if type(value) is dict else value))
 
 
 def _whatever_came(value: Any) -> Any:
     try:
         return _settled(value)
-    except (Exception, CancelledError) as error:  # noqa: BLE001 - the task asked for it
+    except Exception as error:  # noqa: BLE001 - the task asked for it
         return error

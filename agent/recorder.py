@@ -45,8 +45,9 @@ def start(
 def record_start(run: ActiveRun, head: str, parameters: str, extras: str) -> None:
     """`start` for the drivers, which have their own guard and give `head` (from `head_of`) ready-made; `extras` are
     more fields (from `extras_of`)."""
-    if run.parent_id is not None and run.parent_id is not run._tree.root_id:
-        head = f'{head}{run._tree.said},"parent":"{run.parent_id}"'
+    tree = run._tree
+    if run.parent_id is not None and (run.parent_id is not tree.root_id or tree.said):
+        head = f'{head}{tree.said},"parent":"{run.parent_id}"'
     if parameters:
         head = f'{head},"parameters":{parameters}'
     if process.cause and run.parent_id is None:

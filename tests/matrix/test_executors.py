@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 import textwrap
 from typing import Any
 
 import pytest
 
-from holter.backends.records import Run
+from holter.agent.watchdog.adopt import catch_up
+from holter.backends.records import Run, RunQuery
+from holter.backends.urls import open_backend
+
+from .stage import alive
 
 PROCESSES = "lambda: ProcessPoolExecutor(2, mp_context=get_context('{}'))"
 EXECUTORS = {
@@ -20,6 +27,7 @@ EXECUTORS = {
     "Dask": "dask",
 }
 FAR = [name for name in EXECUTORS if "hread" not in name]
+DASK_LONG = pytest.param("Dask", marks=pytest.mark.long)  # a cluster takes seconds to start
 FRAME = """
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed, wait
 from multiprocessing import get_context
@@ -196,3 +204,288 @@ def test_a_killed_worker_s_task_is_crashed_and_the_flow_sees_its_failure(home: A
     assert home.runs["dies"].state == "CRASHED"
     assert home.runs["dies"].parent_id == home.runs["main"].id
     assert (home.runs["main"].state, home.runs["main"].error["type"].rpartition(".")[2]) == ("FAILED", seen)
+
+
+@pytest.mark.long
+def test_dask_calls_a_task_again_whose_worker_died_and_each_call_is_a_run(home: Any) -> None:
+    done = home.run(
+        on(
+            "Dask",
+            KILLED,
+            """
+            @flow(executor=executor)
+            def main(): return type(dies.submit().exception(timeout=25)).__name__
+            print(main())
+            """,
+            failures=1,
+        )
+    )
+    assert done.out.splitlines()[-1] == "KilledWorker"
+    assert [run.state for run in home.every_run if run.name == "dies"] == ["CRASHED"] * 2
+
+
+def test_a_flow_s_next_attempt_has_a_new_pool_after_a_worker_was_killed(home: Any) -> None:
+    done = home.run(
+        on(
+            "ProcessPoolExecutor, spawn",
+            """
+            @task
+            def once(path):
+                if not os.path.exists(path):
+                    open(path, "w").close()
+                    os.kill(os.getpid(), 9)
+                return "second"
+            """,
+            """
+            @flow(executor=executor, retries=1)
+            def main(): return once.submit("tried").result(timeout=25)
+            print(main())
+            """,
+        )
+    )
+    assert (done.code, done.out, done.err) == (0, "second\n", "")
+    assert [run.state for run in home.every_run if run.name == "once"] == ["CRASHED", "COMPLETED"]
+    assert (home.runs["main"].state, home.runs["main"].attempt) == ("COMPLETED", 2)
+
+
+WORKS_ON = """
+@task
+def works(path):
+    open(path, "w").write(str(os.getpid()))
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("name", [name for name in FAR if name != "Dask"])
+def test_the_death_of_the_flow_s_process_is_seen_at_once_though_a_worker_works_on(
+    home: Any, until: Any, name: str
+) -> None:
+    script = on(
+        name,
+        WORKS_ON,
+        """
+        os.setpgid(0, 0)
+        @flow(executor=executor)
+        def main(): works.submit("began").result()
+        main()
+        """,
+    )
+    began = home.folder / "began"
+    process = home.start([sys.executable, home.script(script)])
+    until(lambda: began.exists() and began.read_text(), "the task to begin")
+    worker = int(began.read_text())
+    process.kill()
+    process.wait()
+    try:
+        assert home.runs["main"].state == "CRASHED"  # by the first look
+        assert alive(worker)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+    until(lambda: home.runs["works"].state == "CRASHED", "the worker's death to be seen")
+    assert [event["event"] for event in home.store.events(home.runs["main"].id)] == ["start", "judge"]
+
+
+def test_a_worker_of_another_host_keeps_its_own_journal_and_reaches_the_same_store(home: Any) -> None:
+    """As a worker of Dask or MPI that was started with settings of its own."""
+    store = home.folder / "shared.db"
+    there = {"HOLTER_HOME": str(home.folder / "there"), "HOLTER_TEST_HOST": "far", "HOLTER_PROJECT": "other"}
+    done = home.run(
+        on(
+            "ProcessPoolExecutor, spawn",
+            f"""
+            def elsewhere(): os.environ.update({there!r})
+            @task
+            def step(n): return current_run().id
+            @task
+            def outer(): return step.submit(1).result()
+            @flow
+            def sub(): return step(2)
+            """,
+            """
+            def far(): return ProcessPoolExecutor(1, get_context("spawn"), elsewhere)
+            @flow(executor=far)
+            def main():
+                with tags("eu"): return [outer.submit().result(), step.submit(3).result(), sub.submit().result()]
+            print(*main())
+            """,
+        ),
+        HOLTER_BACKEND=f"sqlite:///{store}",
+        HOLTER_PROJECT="billing",
+    )
+    assert (done.code, done.err) == (0, "")
+    backend = open_backend(f"sqlite:///{store}", str(home.path))
+    for folder in (home.path, home.folder / "there"):
+        catch_up(str(folder), backend)
+    runs = backend.runs(RunQuery(limit=None))
+    backend.close()
+    [main] = [run for run in runs if run.name == "main"]
+    assert sorted((run.name, run.host == "far") for run in runs) == [
+        ("main", False), ("outer", True), ("step", True), ("step", True), ("step", True), ("sub", True),
+    ]  # fmt: skip
+    assert {(run.root_id, run.project, run.state) for run in runs} == {(main.id, "billing", "COMPLETED")}
+    assert {run.tags for run in runs if run is not main} == {("eu",)}
+    assert {run.name for run in runs if run.parent_id == main.id} == {"outer", "step", "sub"}
+    assert set(done.out.split()) == {run.id for run in runs if run.name == "step"}
+
+
+def test_what_is_configured_and_what_is_secret_here_is_so_in_a_worker_too(home: Any) -> None:
+    home.settings("redact: ['*_pin']")
+    done = home.run(
+        on(
+            "ProcessPoolExecutor, spawn",
+            """
+            @task
+            def step(url, door_pin): print("opens", url)
+            """,
+            """
+            import holter
+            holter.configure(home="elsewhere", project="configured")
+            @flow(executor=executor, log_prints=True)
+            def main(password): step.submit(f"ftp://x?{password}", "1234567").result()
+            main("correct-horse")
+            """,
+        )
+    )
+    assert (done.code, done.err) == (0, "")
+    assert not (home.path / "journals").exists()
+    home.path = home.folder / "elsewhere"
+    runs = home.runs
+    assert runs["step"].parent_id == runs["main"].id
+    assert runs["step"].project == runs["main"].project == "configured"
+    assert runs["step"].parameters == {"url": "ftp://x?***", "door_pin": "1234567"}
+    assert texts(home, runs["step"]) == ["opens ftp://x?***"]
+
+
+def test_under_holter_run_tasks_of_workers_belong_to_the_flow_and_the_command(home: Any) -> None:
+    script = home.script(on("ProcessPoolExecutor, forkserver", EVERYTHING, ONE))
+    process = home.start([sys.executable, "-m", "holter", "run", "--", sys.executable, script])
+    assert process.communicate(timeout=30)[0] == "square 2\n4\n"
+    [command] = [run for run in home.every_run if run.kind == "command"]
+    runs = home.runs
+    assert (runs["square"].parent_id, runs["main"].parent_id) == (runs["main"].id, command.id)
+    assert {run.root_id for run in home.every_run} == {command.id}
+
+
+ONE = """
+@flow(executor=executor)
+def main(): return square.submit(2).result()
+print(main())
+"""
+
+
+def test_the_records_of_a_pool_s_workers_have_arrived_when_the_script_ends(home: Any) -> None:
+    assert home.run(on("ProcessPoolExecutor, spawn", EVERYTHING, ONE)).code == 0
+    assert {run.name: run.state for run in home.store.runs(RunQuery())} == {
+        "main": "COMPLETED",
+        "square": "COMPLETED",
+    }
+    assert not list((home.path / "journals").iterdir())
+
+
+@pytest.mark.parametrize("recording", ["HOLTER_BACKEND=off:", "HOLTER_HOME=/proc/nowhere"])
+def test_where_nothing_is_recorded_here_nothing_is_recorded_there(home: Any, recording: str) -> None:
+    name, _, value = recording.partition("=")
+    done = home.run(on("ProcessPoolExecutor, spawn", EVERYTHING, ONE), HOME=str(home.folder), **{name: value})
+    assert (done.code, done.out.splitlines()[-1]) == (0, "4")
+    assert len(done.err.splitlines()) == (0 if name == "HOLTER_BACKEND" else 1)
+    assert not (home.folder / ".holter").exists()
+
+
+# --- what can be sent, and what is said where it cannot -------------------------------------------------------
+
+LOCAL = """
+def make():
+    @task
+    def local(n): return n + 1
+    return local
+
+class Here:
+    def __init__(self, n): self.n = n
+
+@task
+def given(here): return Here(here.n + 1)
+
+@task
+def gives(): return lambda: 7
+"""
+
+
+@pytest.mark.parametrize("name", [*(name for name in EXECUTORS if name != "Dask"), DASK_LONG])
+def test_functions_and_classes_of_a_script_can_be_sent_local_ones_with_cloudpickle(
+    home: Any, name: str
+) -> None:
+    done = home.run(
+        on(
+            name,
+            LOCAL,
+            """
+            @flow(executor=executor)
+            def main():
+                here = given.submit(Here(1)).result()
+                assert type(here) is Here and here.n == 2
+                assert task(os.path.basename).submit("a/b").result() == "b"
+                assert make().submit(1).result() == 2
+                assert gives.submit().result()() == 7
+            main()
+            print("fine")
+            """,
+        )
+    )
+    assert (done.code, done.out.splitlines()[-1], done.err) == (0, "fine", "")
+
+
+@pytest.mark.parametrize("name", [name for name in FAR if name not in ("Dask", "loky")])
+def test_without_cloudpickle_what_cannot_be_sent_says_what_to_do(home: Any, name: str) -> None:
+    done = home.run(
+        on(
+            name,
+            LOCAL,
+            """
+            @flow(executor=executor)
+            def main():
+                for future in (make().submit(1), gives.submit()):
+                    error = future.exception()
+                    print(type(error).__name__, error)
+                return given.submit(Here(1)).result().n
+            print(main())
+            """,
+        ),
+        before="import sys; sys.modules['cloudpickle'] = None\n",
+    )
+    assert (done.code, done.err) == (0, "")
+    first, second, last = done.out.splitlines()
+    assert first.startswith("NotPicklable a call of local cannot be sent to another process: Can't pickle")
+    assert second.startswith(
+        "NotPicklable the result of gives cannot be sent to another process: Can't pickle"
+    )
+    assert "`pip install cloudpickle`" in first and "`pip install cloudpickle`" in second
+    assert last == "2"
+
+
+@pytest.mark.parametrize("name", ["loky", DASK_LONG])
+def test_what_cannot_be_sent_at_all_is_one_failed_task_on_other_executors_too(home: Any, name: str) -> None:
+    done = home.run(
+        on(
+            name,
+            LOCAL,
+            """
+            import threading
+            @flow(executor=executor)
+            def main():
+                error = given.submit(threading.Lock()).exception(timeout=25)
+                print(type(error).__name__, error)
+                return given.submit(Here(1)).result().n
+            print(main())
+            """,
+        )
+    )
+    first, last = done.out.splitlines()[-2:]
+    assert first.startswith("NotPicklable a call of given cannot be sent to another process: cannot pickle")
+    assert (done.code, last) == (0, "2")
+
+
+def test_functions_typed_into_an_interpreter_are_sent_by_value(home: Any) -> None:
+    text = on("ProcessPoolExecutor, spawn", EVERYTHING, ONE)
+    process = home.start([sys.executable, "-c", home.script(text).read_text()])
+    assert process.communicate(timeout=30) == ("square 2\n4\n", "")
+    assert home.runs["square"].parent_id == home.runs["main"].id
