@@ -169,7 +169,7 @@ def _interrupt_again() -> None:
 
 def tagged(names: Iterable[str]) -> Any:
     """Add tags to every run that starts in this context; returns the token that `untag` takes."""
-    return _tags.set(tuple(dict.fromkeys((*_tags.get(), *names))))
+    return _tags.set(tuple(dict.fromkeys((*_tags.get(), *map(str, names)))))
 
 
 def untag(mark: Any) -> None:

@@ -116,7 +116,7 @@ class Spec:
         self.options = options
         inner = innermost(fn)
         self.name: str = str(options.get("name") or name_of(fn))
-        self.tags = tuple(sorted(set(_listed(options.get("tags"), "tags", "texts"))))
+        self.tags = tuple(sorted(set(map(str, _listed(options.get("tags"), "tags", "texts")))))
         self.policy = RetryPolicy(
             options.get("retries") or 0,
             options.get("retry_delay_seconds"),

@@ -55,7 +55,8 @@ def harmless(function: Callable[P, R]) -> Callable[P, R | None]:
         except RunTimeout:  # a flow's time was up while we wrote something down: that is no error of ours
             raise
         except Exception as error:  # noqa: BLE001 - recording never hurts the job
-            complain(f"{function.__name__}: {type(error).__name__}: {error}; the job goes on")
+            what = function.__name__.strip("_").replace("_", " ")
+            complain(f"{what}: {type(error).__name__}: {error}; the job goes on")
             return None
 
     return guarded

@@ -195,6 +195,8 @@ def _next(run: Run, family: Sequence[Run]) -> Iterator[str]:
         yield f"holter logs -f {run.id}"
     elif run.log_lines or any(each.log_lines for each in family):
         yield f"holter logs {run.id}"
+    if run.ended and not run.well:
+        yield f"holter explain {run.id}"
     worst = next((each for each in family if each.ended and not each.well), None)
     if worst is not None:
         yield f"holter show {worst.id}"

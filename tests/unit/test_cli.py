@@ -288,6 +288,8 @@ def test_show_tells_why_a_run_failed_and_what_to_look_at(holter: Holter) -> None
     assert "in greet" in shown
     assert "ValueError: [red]no[/red] such name nobody" in shown
     assert f"holter show {run['id']}.1" in shown
+    assert f"holter explain {run['id']}" in shown
+    assert "holter explain" not in holter("show", "last:hello").stdout
 
 
 def test_show_lists_the_attempts_of_a_retried_step(holter: Holter) -> None:
