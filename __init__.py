@@ -77,5 +77,12 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+def load_ipython_extension(shell: Any) -> None:
+    """`%load_ext holter` in a notebook: registers the cell magic `%%holter`."""
+    from .agent.notebook import install
+
+    install(shell)
+
+
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})

@@ -48,6 +48,7 @@ class Tree:
 class ActiveRun:
     """A run of this process while it lives: `id`, `root_id`, `parent_id`, `kind`, `name`, `run_name`, `tags`,
     `state`, `attempt` (1..), after its end `error` (as recorded, or None), and `dropped` (log lines left out).
+    `seconds` is how long a root run took, once it has ended, else None.
     `thread` is the identity of a root run's thread. `partial` is, by thread, what `print(..., end="")` has said of a
     line that is not complete.
     `inherited`: this is a forked child, and the run is its parent's. `executor` is what the flow said carries its
@@ -61,6 +62,7 @@ class ActiveRun:
     dropped = 0
     partial: dict[int, str] | None = None
     error: dict[str, Any] | None = None
+    seconds: float | None = None
     id: str
     thread: int
     parent_id: str | None
@@ -102,6 +104,12 @@ class ActiveRun:
     @property
     def root_id(self) -> str:
         return self._tree.root_id
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows of the run."""
+        from ..backends.cards import card
+
+        return card(self, self.seconds)
 
     # --- events ---
 
@@ -161,6 +169,7 @@ class ActiveRun:
         if self._cpu and usage is None:
             body += _usage_since(self._cpu)
         if "." not in self.id:
+            self.seconds = micros / 1e6
             body += surroundings.said(self.kind)
         emit(body)
         process.runs.pop(self.id, None)  # last: what interrupts us before must find the run open

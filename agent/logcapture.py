@@ -43,6 +43,11 @@ class records:
                 _stop()
 
 
+def hears_loguru() -> bool:
+    """Whether loguru's records are taken at the moment; those of a loguru that was imported later are not."""
+    return _sink is not None
+
+
 def _listen() -> None:
     global _factory, _sink
     import logging

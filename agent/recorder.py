@@ -140,8 +140,14 @@ def end_all(state: str, reason: str, signal: str | None = None) -> None:
 
 @harmless
 def _at_exit() -> None:
-    """The interpreter ends: open runs are ended, the journal is closed and shipped for a bounded time."""
-    end_all("CRASHED", "the interpreter exited while it was still running")
+    finish("the interpreter exited while it was still running")
+    if getattr(sys, "last_type", None) is KeyboardInterrupt and not hasattr(sys, "ps1"):
+        _interrupt_again()
+
+
+def finish(reason: str) -> None:
+    """Open runs are ended for this reason, the journal is closed and shipped for a bounded time."""
+    end_all("CRASHED", reason)
     if process.journal is None:
         return
     emit(f'{{"event":"close","at":{time_ns() // 1000}e-6')
@@ -154,8 +160,6 @@ def _at_exit() -> None:
     process.forget(process.prefix)
     if shipper is not None:
         shipper.finish(unfinished)
-    if getattr(sys, "last_type", None) is KeyboardInterrupt and not hasattr(sys, "ps1"):
-        _interrupt_again()
 
 
 def _interrupt_again() -> None:

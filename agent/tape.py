@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..backends.base import Backend
     from .active import ActiveRun
     from .journal import Journal
+    from .knobs import Knobs
     from .shipper import Shipper
 
     P = ParamSpec("P")
@@ -208,7 +209,8 @@ def _open() -> Journal | None:
             f"not recording, cannot write to {settings.home}: {error.strerror} (set HOLTER_HOME to a writable folder)"
         )
         return None
-    process.shipper = Shipper(journal, settings.heartbeat, _open_store, lambda: list(process.runs))
+    runs = process.runs
+    process.shipper = Shipper(journal, settings.heartbeat, lambda: _open_store(settings), lambda: list(runs))
     try:
         process.shipper.start()
     except RuntimeError:  # no thread to be had: the journal is shipped by the next `holter` command
@@ -240,10 +242,9 @@ def cwd() -> str | None:
         return None
 
 
-def _open_store() -> Backend:
+def _open_store(settings: Knobs) -> Backend:
     from ..backends.urls import open_backend
 
-    settings = knobs()
     return open_backend(settings.backend, settings.home, timeout=None)
 
 

@@ -128,6 +128,12 @@ class Run:
         """True where nobody has to look: completed, skipped or cancelled, or live without a condition."""
         return self.state not in ("FAILED", "TIMED_OUT", "CRASHED") and not self.conditions
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows of the run."""
+        from .cards import card
+
+        return card(self, self.duration_seconds)
+
     def to_json(self) -> Json:
         """The run as the CLI prints it; keys as in the documentation, times as RFC 3339."""
         out = {key: getattr(self, key) for key in _RUN_KEYS}

@@ -1,36 +1,21 @@
-"""The contract suite for anybody's store: the tests that hold every backend to the same answers.
+"""For tests: the contract suite for stores (`contract`), and what tests of flows need (`plugin`, loaded by pytest).
 
-In a test module of your own, with pytest and hypothesis installed (`pip install 'holter[testing]'`):
-
-    from holter.testing import *
-
-    SITES = {"mine": Site("mine:///store")}
-
-All tests of the contract are collected there, once for each of the `SITES`; `Site` tells how a store is set up.
+The suite is loaded when a name of it is asked for, as `from holter.testing import *` does: the plugin is in everybody's
+pytest, and must not load hypothesis there.
 """
 
-try:
-    import hypothesis  # noqa: F401
-    import pytest
-except ImportError as _error:  # pragma: no cover
-    raise ImportError(
-        f"the contract suite needs {_error.name}: pip install 'holter[testing]'", name=_error.name
-    ) from None
+from __future__ import annotations
 
-_TESTS = ("append", "handles", "machine", "prune", "reads", "registry", "tapes", "testimony")
-pytest.register_assert_rewrite(
-    *(f"{__name__}.{each}" for each in _TESTS)
-)  # a failed assert prints both sides
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
-from .append import *  # noqa: E402, F403
-from .fixtures import *  # noqa: E402, F403
-from .handles import *  # noqa: E402, F403
-from .machine import *  # noqa: E402, F403
-from .places import SITES, HandClock, Place, Site  # noqa: E402, F401
-from .prune import *  # noqa: E402, F403
-from .reads import *  # noqa: E402, F403
-from .registry import *  # noqa: E402, F403
-from .testimony import *  # noqa: E402, F403
+    from .contract import *  # noqa: F403
 
-_FIXTURES = "pytest_generate_tests", "place", "shared", "local", "store", "rival", "history"
-__all__ = ["Site", *_FIXTURES, *sorted(each for each in globals() if each.startswith("test_"))]  # noqa: PLE0604
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("__") and name != "__all__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(".contract", __name__), name)
