@@ -105,6 +105,9 @@ class ActiveRun:
     def root_id(self) -> str:
         return self._tree.root_id
 
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.run_name or self.name} {self.state} {self.id}>"
+
     def _repr_html_(self) -> str:
         """What a notebook shows of the run."""
         from ..backends.cards import card

@@ -28,9 +28,21 @@ def install(shell: Any) -> None:
         the cell does not work: call a flow that is `async def` from a plain cell instead.
         """
         name, tags = _words(line)
-        return _record(shell, name, tags, cell)
+        try:
+            return _record(shell, name, tags, cell)
+        except BaseException as error:
+            error.__traceback__ = _of_the_cell(shell, error.__traceback__)
+            raise
 
     shell.register_magic_function(holter, magic_kind="cell")
+
+
+def _of_the_cell(shell: Any, trace: Any) -> Any:
+    """The part of a traceback that begins in the cell, so that nobody has to read past frames of ours."""
+    at = trace
+    while at is not None and at.tb_frame.f_globals is not shell.user_ns:
+        at = at.tb_next
+    return at or trace
 
 
 def _words(line: str) -> tuple[str, list[str]]:
@@ -63,7 +75,7 @@ def _record(shell: Any, name: str, tags: list[str], cell: str) -> Any:
     try:
         return flow(name=name, tags=tags, log_prints=True)(run_cell)()
     finally:
-        display(*filter(None, made))
+        display(*filter(None, made))  # type: ignore[no-untyped-call]
 
 
 def _execute(shell: Any, cell: str) -> Any:

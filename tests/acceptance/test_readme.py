@@ -99,8 +99,8 @@ def test_the_pitch_the_why_the_install_and_the_code_come_before_anything_else() 
 
 
 def test_the_settings_in_the_readme_and_in_the_docs_are_valid(tmp_path: Path) -> None:
-    (example,) = re.findall(r"(?:^    .*\n)+", (ROOT / "docs/settings.md").read_text(), re.MULTILINE)
-    for number, text in enumerate([*blocks("yaml"), re.sub(r"^    ", "", example, flags=re.MULTILINE)]):
+    (example,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/settings.md").read_text(), re.DOTALL)
+    for number, text in enumerate([*blocks("yaml"), example]):
         home = tmp_path / str(number)
         home.mkdir()
         (home / "holter.yaml").write_text(text)

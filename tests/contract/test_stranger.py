@@ -76,5 +76,5 @@ def test_scripts_and_verbs_use_it_by_its_url(package: Path) -> None:
 
 def test_without_pytest_or_hypothesis_the_suite_says_what_to_install(package: Path) -> None:
     (package / "hypothesis.py").write_text("raise ModuleNotFoundError('none here', name='hypothesis')")
-    done = in_a_package(package, "holter.testing")
+    done = in_a_package(package, "holter.testing.contract")
     assert "pip install 'holter[testing]'" in done.stderr
