@@ -91,7 +91,7 @@ def test_a_cell_is_a_run_and_behaves_as_it_would_without(notebook: Notebook, tmp
         FLOWS,
         "%%holter sums --tag notebook\ntotal = 0\nfor n in (1, 2):\n    total += step(n)\nprint('sum')\ntotal",
         "%%holter\nx = total + 1\nx;",
-        "%%holter\nvalues = {}\nvalues['nothing']\nprint('never')",
+        "%%holter broken\nvalues = {}\nvalues['nothing']\nprint('never')",
         "(total, x, _)",
         "%%holter --tga x\n1",
         "%%holter sums\nbad()",
@@ -109,7 +109,7 @@ def test_a_cell_is_a_run_and_behaves_as_it_would_without(notebook: Notebook, tmp
 
     runs = recorded(tmp_path)
     assert runs["sums"]["kind"] == "flow" and runs["step"]["parent_id"] is not None
-    assert runs["cell"]["state"] == "FAILED" and runs["cell"]["error"]["type"] == "KeyError"
+    assert runs["broken"]["state"] == "FAILED" and runs["broken"]["error"]["type"] == "KeyError"
 
 
 @pytest.mark.filterwarnings("ignore")
