@@ -2,7 +2,8 @@
 
 Every script run is a journal of its own, shipped in one batch as at the end of a script: a root run with four tasks,
 ten events each (start, four lines, three of progress, a beat, an end), 50 jobs over `--days`, 1 % of them failed. Tasks
-count as runs, as they do in the store. A store that has runs already is only asked. Prints JSON.
+count as runs, as they do in the store. A store that has runs already is only asked. `postgresql:` without more is a
+server that is started for this, and gone with it. Prints JSON.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from bench.ingest import standing
 from holter.agent.reports import report
 from holter.backends.base import Backend
 from holter.backends.clock import SYSTEM, Clock, base32
@@ -156,12 +158,22 @@ def ask(store: Backend, now: float) -> dict[str, Any]:
 
 
 def size(url: str, home: str) -> int:
-    """Bytes on disk, of stores that are files."""
+    """Bytes on disk: of files as the system counts them, of a PostgreSQL those of its whole database; 0 of others."""
+    if url.startswith("postgresql:"):
+        return _size_of_database(url)
     if not url.startswith(("sqlite:", "file:")):
         return 0
     path = pathlib.Path(path_of(url, home))
     files = path.rglob("*") if path.is_dir() else path.parent.glob(f"{path.name}*")
     return sum(each.stat().st_blocks * 512 for each in files if each.is_file())
+
+
+def _size_of_database(url: str) -> int:
+    import psycopg
+
+    with psycopg.connect(url, autocommit=True) as db:
+        (found,) = db.execute("SELECT pg_database_size(current_database())").fetchone() or (0,)
+    return int(found)
 
 
 def main() -> None:
@@ -172,9 +184,14 @@ def main() -> None:
     parser.add_argument("--store", default="sqlite:///history.db")
     parser.add_argument("--home", default=os.getcwd())
     options = parser.parse_args()
+    with standing(options.store) as url:
+        print(json.dumps(measure(url, options), indent=2))
+
+
+def measure(url: str, options: argparse.Namespace) -> dict[str, Any]:
     clock, now = PastClock(), SYSTEM.wall()
-    store = open_backend(options.store, options.home, clock=clock)
-    figures: dict[str, Any] = {"store": options.store.partition(":")[0]}
+    store = open_backend(url, options.home, clock=clock)
+    figures: dict[str, Any] = {"store": url.partition(":")[0]}
     if not store.runs(RunQuery(limit=1)):
         seconds = make(store, clock, options.runs, options.days, now, options.jobs)
         figures |= {
@@ -184,10 +201,10 @@ def main() -> None:
         }
     counts = [job.runs for job in store.summarize(RunQuery())]
     figures |= {"runs": sum(counts), "milliseconds": ask(store, now)}
-    if room := size(options.store, options.home):
+    if room := size(url, options.home):
         figures |= {"bytes": room, "bytes_per_run": round(room / sum(counts))}
     store.close()
-    print(json.dumps(figures, indent=2))
+    return figures
 
 
 if __name__ == "__main__":
