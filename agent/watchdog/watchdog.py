@@ -50,6 +50,7 @@ class Watchdog(Half):
         self._silence: dict[str, float] = {}
         self._due_at = float("inf")  # when a run may pass a limit (Unix seconds)
         self._sweeps, self._looks = Pace(0.004), Pace(0.009)
+        self._starts = Pace(0.05, most=5.0)  # looks because a run began
         self._sightings, self._ages = Sightings(), Ages()
         self._ears = Ears(settings.watchdog.lost_after)
         self._reaper, self._slots = Reaper(clock), SlotWatch(settings.home, clock)
@@ -153,8 +154,9 @@ class Watchdog(Half):
         began = self.clock.monotonic()
         if self._looked:
             self._silence = self._sightings.look(self.seen.live, self.clock)
-        news = self._looked or self._expecting.began
-        if not (news and self._looks.due(began)) and self.clock.wall() < self._due_at:
+        turn = self._looked and self._looks.due(began)
+        news = self._expecting.began and self._starts.due(began)
+        if not (turn or news) and self.clock.wall() < self._due_at:
             return
         self._expecting.began = False
         store, live, dues = self._store(), self.seen.live, list[float]()
@@ -169,7 +171,8 @@ class Watchdog(Half):
         now = self.clock.wall()
         self._due_at = min((due for due in dues if due > now), default=float("inf"))
         self._limited = bool(dues)
-        self._looks.took(began, self.clock.monotonic())
+        for pace in (self._looks, self._starts):
+            pace.took(began, self.clock.monotonic())
 
     def _enforce(self) -> None:
         if self._asked is None or not (self._limited or self._enforcer.busy):
