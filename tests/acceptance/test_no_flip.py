@@ -98,7 +98,7 @@ def flips(store: Backend, lives: dict[str, str | None]) -> Iterator[str]:
 
 @pytest.mark.parametrize("name", STORES)
 @pytest.mark.parametrize(
-    "histories", [100, pytest.param(10_000, marks=[pytest.mark.long, pytest.mark.timeout(900)])]
+    "histories", [100, pytest.param(10_000, marks=[pytest.mark.long, pytest.mark.timeout(1800)])]
 )
 def test_what_a_process_said_of_its_end_stands_whoever_judges_it_meanwhile(
     name: str, histories: int, tmp_path: Any, figures: Any
