@@ -174,7 +174,12 @@ def _title(alerts: Sequence[Json], jobs: Sequence[str], hosts: Sequence[str]) ->
 def _counts(alerts: Sequence[Json]) -> str:
     """`3 crashed, 7 failed`, the worst first."""
     counts = Counter(each["event"] for each in alerts)
-    return ", ".join(f"{count} {said(event)}" for event, count in counts.items())
+    return ", ".join(f"{count} {_counted(event)}" for event, count in counts.items())
+
+
+def _counted(event: str) -> str:
+    """The event in words after a number: `lost`, where one alone `is lost`."""
+    return said(event).removeprefix("is ").removeprefix("was ")
 
 
 def _body(alerts: Sequence[Json], hosts: Sequence[str], over: Sequence[Json], at: float) -> str:
@@ -182,7 +187,7 @@ def _body(alerts: Sequence[Json], hosts: Sequence[str], over: Sequence[Json], at
     for event in _distinct(each["event"] for each in alerts):
         same = [each for each in alerts if each["event"] == event]
         who = _distinct(_who(each) for each in same)
-        lines.append(f"{len(same)} {said(event)}: {_few(who)}")
+        lines.append(f"{len(same)} {_counted(event)}: {_few(who)}")
         lines += [f"  {why}" for why in _distinct(_why(each) for each in same)[:3] if why]
     lines += ["", f"Hosts ({len(hosts)}): {_few(hosts)}"] if len(hosts) > 1 else []
     if over:

@@ -176,7 +176,7 @@ def test_runs_of_a_host_that_fell_silent_are_one_digest(
         scribe.condition(f"r{number}", "lost")
     watch(store, clock, config(receiver))
     (alert,) = receiver.taken
-    assert (alert["event"], alert["title"]) == ("digest", "3 alerts about 3 jobs on web-1: 3 is lost")
+    assert (alert["event"], alert["title"]) == ("digest", "3 alerts about 3 jobs on web-1: 3 lost")
 
 
 def test_the_worst_comes_first_and_what_is_over_is_said_as_over(

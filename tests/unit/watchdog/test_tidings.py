@@ -224,7 +224,7 @@ def test_what_a_host_restarted_with_is_told_with_it_and_not_said_to_be_over(
     for _ in range(2):
         watch(store, clock, config)
     (alert,) = receiver.taken
-    assert alert["title"] == "web-1 was restarted: 1 was restarted, 1 crashed"
+    assert alert["title"] == "web-1 was restarted: 1 restarted, 1 crashed"
     assert "over" not in alert["body"].lower()
 
 
