@@ -257,7 +257,7 @@ def test_after_a_gap_one_message_names_it_and_what_is_unresolved(
         watch(store, clock, config)
     (alert,) = receiver.taken
     assert alert["body"].split("\n")[2:4] == [
-        "1 was not watched for a while: web-1",
+        "1 not watched for a while: web-1",
         "  nobody watched for 3 h",
     ]
     assert "1 failed: etl" in alert["body"]
