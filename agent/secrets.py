@@ -16,7 +16,7 @@ from _json import encode_basestring_ascii  # the json package costs 7 ms, its C 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from typing import Any, TypeVar
 
     T = TypeVar("T")
@@ -120,8 +120,10 @@ def _remember(value: Any, depth: int = 0) -> None:
             _remember(item, depth + 1)
 
 
-def first(most: int, items: Iterable[T]) -> list[T]:
+def first(most: int, items: Collection[T]) -> list[T]:
     """The first items. Where another thread adds to their dict or set meanwhile, Python breaks the look off: again."""
+    if len(items) <= most:
+        return list(items)[:most]  # in one go: no other thread gets its turn
     for _ in range(_LOOKS):
         try:
             return [item for _, item in zip(range(most), items)]

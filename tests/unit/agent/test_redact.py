@@ -115,7 +115,7 @@ def test_what_another_thread_adds_to_meanwhile_is_shown_all_the_same() -> None:
 
     def fill() -> None:
         while not over.is_set():
-            for n in range(40):
+            for n in range(80):  # above and below what is shown
                 results[str(n)] = n
                 numbers.add(n)
             results.clear()
