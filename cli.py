@@ -138,12 +138,21 @@ def init() -> None:
 @click.option("--needs-wait", type=DURATION, metavar="1h", help="Wait so long at most for what it needs.")
 @click.option("--tag", "tags", multiple=True, help="Tag the run; may be given again.")
 @click.option("--env-file", metavar="FILE", help="Lines of KEY=VALUE for the command's environment.")
+@click.option("--as-prefect", is_flag=True, help="CMD is a script whose `import prefect` Holter serves.")
+@click.option("-m", "module", is_flag=True, help="With --as-prefect: CMD is a module, as for python -m.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD [ARG]...")
-def run(command: tuple[str, ...], retry_on: str, **options: Any) -> int:
+def run(command: tuple[str, ...], retry_on: str, as_prefect: bool, module: bool, **options: Any) -> int:
     """Run a command and record it; exit with its code."""
-    from .agent.command import parse_retry_on, run_command
+    from .agent.command import job_name, parse_retry_on, run_command
 
-    return run_command(list(command), retry_on=parse_retry_on(retry_on), **options)
+    argv = list(command)
+    if module and not as_prefect:
+        raise click.UsageError("-m goes with --as-prefect (else write: holter run -- python -m MODULE)")
+    if as_prefect:
+        words = ["-m", *argv] if module else argv
+        options["name"] = options["name"] or job_name(words[1:] if words[0] == "-m" else words)
+        argv = [sys.executable, "-Pm", "holter.agent.prefect", *words]
+    return run_command(argv, retry_on=parse_retry_on(retry_on), **options)
 
 
 @click.command()

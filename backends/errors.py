@@ -15,6 +15,7 @@
     ├── SlotReentry(RuntimeError)        the same run asks again for a limit that it holds
     ├── RunTimeout(TimeoutError)         a flow or task ran into its `timeout_seconds`
     │   └── LeaseLost                    a shared limit is no longer held, and its `on_lease_lost` is `cancel`
+    ├── PrefectOnly(NotImplementedError) a Prefect-style script asks for what only Prefect's server has
     ├── ChannelError(OSError)            an alert could not be delivered
     └── StorageError(OSError)            a store did not do what was asked
         ├── OffsetMismatch               a batch does not start where the store stands
@@ -122,6 +123,10 @@ class LeaseLost(RunTimeout):
             message,
             hint=hint or "look at what was written since; give the token along, so that the late are refused",
         )
+
+
+class PrefectOnly(HolterError, NotImplementedError):
+    """A Prefect-style script asks for what only Prefect's server has; the hint says what to use instead."""
 
 
 class ChannelError(HolterError, OSError):
