@@ -14,8 +14,8 @@ from .. import recorder
 from ..tape import harmless
 from . import context, states
 from .coercion import coerced
-from .exceptions import UpstreamTaskError
-from .futures import resolve_futures_to_results, resolve_futures_to_states
+from .exceptions import ParameterBindError, UpstreamTaskError
+from .futures import resolve_futures_to_states
 from .loggers import prints_logged
 from .parameters import bound, resolve, wait_for
 from .runs import FlowRun, TaskRun, made_up_name
@@ -83,9 +83,9 @@ class Call:
     # --- before ---
 
     def prepare(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments that the function gets. Raises NotReady."""
+        """The arguments that the function gets. Raises NotReady, and ParameterBindError."""
+        given = bound(self.what.signature, self.what.name, self.args, self.kwargs)
         try:
-            given = bound(self.what.signature, self.what.name, self.args, self.kwargs)
             wait_for(self.upstream)
             found = {name: resolve(value) for name, value in given.arguments.items()}
             if self.what.validates:
@@ -137,26 +137,31 @@ class Call:
             if self.transaction is not None and self.transaction.is_committed():
                 self.cached, self.value = True, self.transaction.read()
                 return False
-        self._enter(states.Running() if self.run.run_count == 1 else states.Retrying())
+        again = self.run.run_count > 1 and self.what.kind == "task"
+        self._enter(states.Retrying() if again else states.Running())
         self._call_hooks("on_running")
         return True
 
     def took(self, value: Any) -> Any:
-        """What the function returned; raises Declared where that says it failed."""
+        """What the function returned, as its caller gets it. Raises Declared where that says that it failed."""
         if hasattr(value, "gi_frame"):  # a generator is no result: what it yields is
             value = list(value)
-        found = resolve_futures_to_states(value) if self.what.kind == "flow" else value
-        if states.is_states(found):
-            found = states.aggregate(found)
-        if isinstance(found, State):
-            if not found.is_completed():
-                raise Declared(found)
-            self.declared = found
-            value = found.data if isinstance(value, State) else value
         if self.what.kind == "flow":
-            value = resolve_futures_to_results(value)
-        self.value = value
+            value = resolve_futures_to_states(value)
+        found = self._told_by(value)
+        if found is not None and not found.is_completed():
+            raise Declared(found)
+        self.declared = found
+        if found is value and self.what.kind == "flow":
+            value = found.data if found is not None else None
         return value
+
+    def _told_by(self, value: Any) -> State | None:
+        """The state that a returned value is, or that returned states come to; None for any other value."""
+        if isinstance(value, State):
+            made_here = value.state_details.flow_run_id is None and value.state_details.task_run_id is None
+            return value if made_here or self.what.kind == "task" else states.aggregate([value])
+        return states.aggregate(value) if states.is_states(value) else None
 
     def may_retry(self, error: BaseException) -> bool:
         condition = self.what.retry_condition
@@ -198,14 +203,15 @@ class Call:
 
     def answer(self, error: BaseException | None, return_state: bool) -> Any:
         """What the caller gets."""
-        if error is not None and not isinstance(error, Exception):
+        if error is not None and not isinstance(error, Exception) or isinstance(error, ParameterBindError):
             raise error
         if return_state:
             return self.run.state
         if isinstance(error, NotReady):
-            assert error.__cause__ is not None
-            raise error.__cause__
+            return None
         if isinstance(error, Declared):
+            if self.what.kind == "task":
+                return error.state
             raise states.exception_of(error.state)
         if error is not None:
             raise error
@@ -224,7 +230,7 @@ class Call:
         if isinstance(error, RunTimeout) and getattr(error, "run_id", None) == self.run.id:
             return states.Failed(
                 name="TimedOut",
-                message=f"{kind} run exceeded timeout of {self.what.timeout_seconds} second(s)",
+                message=f"{kind} run exceeded timeout of {float(self.what.timeout_seconds)} second(s)",
                 data=error,
             )
         colon = ":" if kind == "Flow" else ""

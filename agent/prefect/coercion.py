@@ -105,7 +105,8 @@ def _int(value: Any) -> int:
             return int(value.strip())
         except ValueError:
             raise _Wrong("Input should be a valid integer, unable to parse string as an integer") from None
-    raise _Wrong("Input should be a valid integer")
+    more = ", got a number with a fractional part" if isinstance(value, float) else ""
+    raise _Wrong(f"Input should be a valid integer{more}")
 
 
 def _float(value: Any) -> float:

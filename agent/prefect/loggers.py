@@ -47,7 +47,6 @@ def _root() -> logging.Logger:
         logger.addHandler(console)
         level = os.environ.get("PREFECT_LOGGING_LEVEL", "INFO").upper()
         logger.setLevel(level if level in logging.getLevelNamesMapping() else "INFO")
-        logger.propagate = False
     return logger
 
 

@@ -12,13 +12,16 @@ from .futures import PrefectFuture, replaced
 from .states import State
 
 
-def bound(signature: inspect.Signature, name: str, args: Any, kwargs: Any) -> inspect.BoundArguments:
+def bound(
+    signature: inspect.Signature, name: str, args: Any, kwargs: Any, defaults: bool = True
+) -> inspect.BoundArguments:
     """The arguments by name, defaults included. Raises ParameterBindError (a TypeError)."""
     try:
         given = signature.bind(*args, **kwargs)
     except TypeError as error:
         raise ParameterBindError(f"{name}(): {error}") from None
-    given.apply_defaults()
+    if defaults:
+        given.apply_defaults()
     return given
 
 
@@ -85,7 +88,7 @@ def rows(signature: inspect.Signature, arguments: dict[str, Any]) -> list[dict[s
             columns[name] = [_marked(each, marks) for each in value]
     if not columns:
         raise MappingMissingIterable(
-            "No iterable parameters were received. Parameters for map must include at least one."
+            "No iterable parameters were received. Parameters for map must include at least one iterable."
         )
     lengths = {len(column) for column in columns.values()}
     if len(lengths) > 1:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from enum import StrEnum
+from enum import Enum
 from typing import Any
 from uuid import uuid4
 
 from .exceptions import CancelledRun, CrashedRun, FailedRun, MissingResult, PausedRun, UnfinishedRun
 
 
-class StateType(StrEnum):
+class StateType(str, Enum):  # noqa: UP042 - prints as StateType.COMPLETED
     """What a state's name comes down to."""
 
     SCHEDULED = "SCHEDULED"
@@ -122,7 +122,7 @@ def exception_of(state: State) -> BaseException:
     if is_states(state.data):
         return next(exception_of(each) for each in state.data if not each.is_completed())
     if not state.is_final() and not state.is_paused():
-        return UnfinishedRun(f"Run is in {state.name.upper()} state, its results are not available.")
+        return UnfinishedRun(f"Run is in {state.type.value} state, its result is not available.")
     kind = _ERRORS[state.type.value]
     said = state.data if isinstance(state.data, str) else state.message
     return kind(said or f"Run {state.name.lower()}.")

@@ -13,7 +13,7 @@ from .cache_policies import DEFAULT, NO_CACHE, CachePolicy, hash_of
 from .calls import YES, Call
 from .decorated import Decorated, decorate
 from .futures import PrefectFuture, PrefectFutureList
-from .parameters import rows
+from .parameters import bound, rows
 from .refusals import ADVICE
 from .results import ResultStore
 from .runs import TaskRun
@@ -114,7 +114,7 @@ class Task(Decorated):
         **kwargs: Any,
     ) -> Any:
         """One call for each row of the iterables among the arguments; all others go to each."""
-        given = self.signature.bind(*args, **kwargs).arguments
+        given = bound(self.signature, self.name, args, kwargs, defaults=False).arguments
         runner = self._runner()
         futures = [runner.start(self.call_with(row, wait_for)) for row in rows(self.signature, given)]
         if return_state:

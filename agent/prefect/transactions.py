@@ -187,7 +187,6 @@ class Transaction:
             elif self.parent is None or self.commit_mode is CommitMode.EAGER:
                 self.commit()
             else:
-                self.stage(self._staged)
                 self.parent.children.append(self)
         finally:
             if self.key is not None and self.isolation_level is IsolationLevel.SERIALIZABLE:

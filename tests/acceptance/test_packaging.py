@@ -32,6 +32,7 @@ PARTS = {
     "executors": "agent/pickles.py",
     "mcp": "agent/terminal/assistant.py",
     "postgres": "backends/postgres*.py",
+    "prefect": "agent/prefect/coercion.py",
     "testing": "testing/*.py",
 }
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
