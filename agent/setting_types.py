@@ -24,7 +24,7 @@ EVENTS = (
 class Limit:
     """A named limit: `slots` places; `scope` host (kernel locks) or shared (leases of `lease` seconds in the backend).
     `on_lease_lost`: warn, or cancel the block whose lease ran out. Who waits longer than `wait_alert`, or holds longer
-    than `hold_alert` seconds, is told of."""
+    than `hold_alert` seconds, is told of. `per_second`: so many slots come back to Prefect's `rate_limit`."""
 
     slots: int = 1
     scope: str = "host"
@@ -32,6 +32,7 @@ class Limit:
     on_lease_lost: str = "warn"
     wait_alert: Seconds | None = None
     hold_alert: Seconds | None = None
+    per_second: float | None = None
 
 
 @frozen

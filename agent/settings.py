@@ -142,6 +142,8 @@ def _needs_view(check: Check) -> dict[str, Any]:
 
 def _limit_view(limit: Limit) -> dict[str, Any]:
     view: dict[str, Any] = {"slots": limit.slots, "scope": limit.scope}
+    if limit.per_second is not None:
+        view["per_second"] = limit.per_second
     if limit.scope == "shared":
         view.update(lease=limit.lease, on_lease_lost=limit.on_lease_lost)
     return view

@@ -46,6 +46,8 @@ def _of_limit(limit: Limit) -> Iterator[Fault]:
     if not 0.5 <= limit.lease <= 86400:
         yield ".lease", f"{limit.lease:g} is out of range", "from 0.5 to 86400 seconds"
     yield from _one_of(".on_lease_lost", limit.on_lease_lost, "warn", "cancel")
+    if limit.per_second is not None and not limit.per_second > 0:
+        yield ".per_second", f"{limit.per_second:g}", "more than 0, as 5"
 
 
 def _of_check(check: Check) -> Iterator[Fault]:

@@ -203,7 +203,7 @@ class Call:
 
     def answer(self, error: BaseException | None, return_state: bool) -> Any:
         """What the caller gets."""
-        if error is not None and not isinstance(error, Exception) or isinstance(error, ParameterBindError):
+        if isinstance(error, ParameterBindError) or (error is not None and not isinstance(error, Exception)):
             raise error
         if return_state:
             return self.run.state

@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -133,10 +133,9 @@ def test_a_damaged_record_is_no_record(tmp_path: Path) -> None:
 atoms = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
 values = st.recursive(
     atoms | st.dates() | st.datetimes(),
-    lambda inner: st.lists(inner)
-    | st.tuples(inner, inner)
-    | st.dictionaries(st.text(), inner)
-    | st.frozensets(atoms),
+    lambda inner: (
+        st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text(), inner) | st.frozensets(atoms)
+    ),
     max_leaves=10,
 )
 
@@ -154,8 +153,8 @@ def test_what_is_kept_comes_back_as_it_was(value: Any) -> None:
 
 
 def test_equal_inputs_have_one_hash_whatever_their_order() -> None:
-    assert hash_of({"a": {3, 1, 2}, "b": datetime(2026, 1, 1)}) == hash_of(
-        {"b": datetime(2026, 1, 1), "a": {2, 3, 1}}
+    assert hash_of({"a": {3, 1, 2}, "b": datetime(2026, 1, 1, tzinfo=UTC)}) == hash_of(
+        {"b": datetime(2026, 1, 1, tzinfo=UTC), "a": {2, 3, 1}}
     )
     assert hash_of(1) != hash_of("1") and hash_of([1]) != hash_of([[1]])
 
