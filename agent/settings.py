@@ -198,6 +198,7 @@ TEMPLATE = """\
 # limits:                                # places for `with concurrency("database")` and `--limit database`
 #   database: 3
 #   api: {slots: 2, wait_alert: 10m, hold_alert: 2h}     # tell of who waits, or holds, for longer
+#   web: {slots: 5, per_second: 2}         # for Prefect's rate_limit("web"): so many come back a second
 #   gpu: {slots: 1, scope: shared, lease: 30s, on_lease_lost: warn}   # among all hosts of the backend
 
 # checks:                                # what you expect of a job, by its name

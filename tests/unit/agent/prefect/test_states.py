@@ -64,7 +64,7 @@ def test_a_returned_state_is_the_state_of_the_run(made: Any) -> None:
     assert str(refuses(return_state=True)) == "Failed('told so')"
     with pytest.raises(FailedRun, match="told so"):
         refuses()
-    assert [run.state for run in made.runs] == ["COMPLETED", "FAILED", "FAILED"]
+    assert sorted(run.state for run in made.runs) == ["COMPLETED", "FAILED", "FAILED"]
 
 
 def test_a_task_that_returns_a_state_gives_it_to_its_caller_and_is_recorded_by_it(made: Any) -> None:
@@ -74,7 +74,7 @@ def test_a_task_that_returns_a_state_gives_it_to_its_caller_and_is_recorded_by_i
 
     assert str(told(True)) == "Completed('yes')"
     assert str(told(False)) == "Failed('no')"
-    assert [run.state for run in made.runs] == ["COMPLETED", "FAILED"]
+    assert sorted(run.state for run in made.runs) == ["COMPLETED", "FAILED"]
 
 
 def test_a_flow_that_returns_futures_or_states_ends_as_they_did() -> None:
@@ -155,7 +155,7 @@ def test_parameters_of_flows_are_brought_to_their_types_and_those_of_tasks_are_n
     assert give.with_options(name="other")("5") == "5"
     with pytest.raises(ParameterTypeError, match=" - n: Input should be a valid integer"):
         typed("five")
-    assert made.runs[-1].state == "FAILED"
+    assert [run.state for run in made.runs if run.error] == ["FAILED"]
     assert typed.with_options(validate_parameters=False)("five") == ("five", False, None)
 
 
