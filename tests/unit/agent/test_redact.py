@@ -6,6 +6,7 @@ import json
 import sys
 import threading
 from collections import OrderedDict, namedtuple
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -18,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holter.agent.redact import SIZE_LIMIT, TEXT_LIMIT, preview
-from holter.agent.secrets import clean, command_line, hide, is_secret
+from holter.agent.secrets import clean, command_line, first, hide, is_secret
 
 SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.binary())
 VALUES = st.recursive(
@@ -134,6 +135,26 @@ def test_what_another_thread_adds_to_meanwhile_is_shown_all_the_same() -> None:
         over.set()
         thread.join()
         sys.setswitchinterval(usual)
+
+
+def test_a_look_that_another_thread_broke_off_is_taken_again() -> None:
+    grown = dict.fromkeys(range(60))
+
+    class Growing:
+        def __len__(self) -> int:
+            return len(grown)
+
+        def __iter__(self) -> Iterator[int]:
+            for key in grown:
+                if len(grown) == 60:
+                    grown[60] = None  # as another thread would, in the middle of it
+                yield key
+
+        def __contains__(self, key: object) -> bool:
+            return key in grown
+
+    assert first(50, Growing()) == list(range(50))
+    assert len(grown) == 61
 
 
 def test_nothing_of_the_users_is_called() -> None:
