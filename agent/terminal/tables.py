@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions
 from rich.table import Table
 from rich.text import Text
@@ -12,7 +13,7 @@ from rich.text import Text
 from ...backends.records import Json, Run
 from ..tenants import Tenant, expires_in, is_gone
 from ..trouble import trouble
-from .grid import Grid
+from .grid import GAP, Grid
 from .sparkline import sparkline, ticks
 from .text import NOTHING, line, moment, share, stamp, took, unix
 
@@ -101,11 +102,12 @@ def status_table(jobs: Sequence[JobStatus], now: float) -> Grid:
     scheduled = any(job.schedule for job in jobs)
     columns = ["JOB", "STATUS", "LAST RUN", "TOOK", *(["NEXT"] if scheduled else []), "WHAT IS WRONG"]
     table = Grid(*columns, right=("TOOK",), elastic={"JOB": 16, "WHAT IS WRONG": 16}, wrap=("WHAT IS WRONG",))
+    named = namer(job.record.project for job in jobs)
     for job in jobs:
         last = job.record.last
         problems = job.verdict.problems
         table.add(
-            Text(job_name(job.record.project, job.record.name), "bold"),
+            Text(named(job.record.project, job.record.name), "bold"),
             Text("✔ well", "green") if job.well else Text(f"✘ {problems[0].event}", "red"),
             Text(moment(last.created_at if last else None, now)),
             Text(took(lasting(last, now) if last else None)),
@@ -123,6 +125,11 @@ def job_name(project: str, name: str) -> str:
     return line(name if project == "default" else f"{project}/{name}")
 
 
+def namer(projects: Iterable[str]) -> Callable[[str, str], str]:
+    """How a table names jobs: with their project only where there are several."""
+    return (lambda _, name: line(name)) if len(set(projects)) == 1 else job_name
+
+
 class ReportTable:
     """Figures per job, as many as there is room for. `over_time` is by (project, name, kind)."""
 
@@ -130,7 +137,8 @@ class ReportTable:
         self, found: Report, now: float, over_time: Mapping[Any, Trend], *, unicode: bool = True
     ) -> None:
         self._kept = any(job.completeness is not None for job in found.jobs)
-        self._rows = [_report_cells(job, now) for job in found.jobs]
+        named = namer(job.figures.project for job in found.jobs)
+        self._rows = [_report_cells(job, now, named) for job in found.jobs]
         for row, job in zip(self._rows, found.jobs):
             figures = job.figures
             trend = over_time.get((figures.project, figures.name, figures.kind))
@@ -143,22 +151,35 @@ class ReportTable:
         left_out = {*([] if wide else ["ENDINGS", "P95", "LATE"]), *([] if self._kept else ["KEPT", "LATE"])}
         left_out |= {"KEPT", "P50", "OVER TIME"} if narrow else set()
         columns = [name for name in _REPORT if name not in left_out]
+        for name in ("KEPT", "P50"):
+            if name in columns and self._short_of_name(columns, room):
+                columns.remove(name)
         table = Grid(*columns, right=("RUNS", "OK", "KEPT", "P50", "P95", "LATE"), elastic={"JOB": 8})
         for row in self._rows:
             table.add(*(row[name] for name in columns))
         yield table
 
+    def _short_of_name(self, columns: Sequence[str], room: int) -> bool:
+        """Whether the names of jobs, or NAME characters of them, have no room beside the other columns."""
+        widths = {
+            name: max([cell_len(name), *(row[name].cell_len for row in self._rows)]) for name in columns
+        }
+        return sum(widths.values()) - widths["JOB"] + GAP * (len(columns) - 1) > room - min(
+            NAME, widths["JOB"]
+        )
 
+
+NAME = 20  # characters of a job's name, for which less important columns make room
 WIDE, NARROW = 110, 70  # columns from which a report has all its figures, and below which only the main ones
 _REPORT = "JOB,RUNS,ENDINGS,OK,KEPT,P50,P95,LATE,OVER TIME,NEWEST,LAST".split(",")
 
 
-def _report_cells(job: JobReport, now: float) -> dict[str, Text]:
+def _report_cells(job: JobReport, now: float, named: Callable[[str, str], str]) -> dict[str, Text]:
     figures = job.figures
     last = figures.last
     sign, style = STYLES.get(last["state"], ("?", ""))
     return {
-        "JOB": Text(job_name(figures.project, figures.name), "bold"),
+        "JOB": Text(named(figures.project, figures.name), "bold"),
         "RUNS": Text(f"{figures.runs:,}"),
         "ENDINGS": Text(" ").join(_count(state, count) for state, count in figures.by_state.items()),
         "OK": Text(share(job.success_rate)),

@@ -274,7 +274,8 @@ def test_every_page_is_readable_by_everybody(fleet: Fleet, looker: Looker, dark:
     live = fleet.start(STEPS)
     go_on(live, "still running")
     fleet.start(HOLDS)
-    go_on(fleet.start(STEPS.replace("nightly-etl", "another")), "fail")
+    unbroken = STEPS.replace("nightly-etl", "another").replace("no such day: ", "warehouse/of/the/day/" * 20)
+    go_on(fleet.start(unbroken), "fail")
     until(lambda: len(fleet.store.runs(RunQuery(roots=True, states=("RUNNING",)))) == 2)
     until(
         lambda: (
@@ -290,6 +291,7 @@ def test_every_page_is_readable_by_everybody(fleet: Fleet, looker: Looker, dark:
         "job": "/job?project=default&name=nightly-etl",
         "run-failed": f"/runs/{failed.id}",
         "run-live": f"/runs/{running.id}",
+        "run-unbroken": f"/runs/{fleet.run('another').id}",
         "alerts": "/alerts",
         "slots": "/slots",
         "hosts": "/hosts",

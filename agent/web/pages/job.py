@@ -114,6 +114,12 @@ def hours_of(hours: Iterable[Bucket], zone: str | None) -> Markup:
     return columns(named, width=480, height=60, label="Runs by hour of the day")
 
 
+def outcomes_of(entries: Sequence[Entry]) -> str:
+    """How many of each, in words."""
+    counts = Counter(each.outcome for each in entries)
+    return ", ".join(f"{count} {outcome.replace('_', ' ')}" for outcome, count in counts.items())
+
+
 def strip_of(entries: Sequence[Entry], now: float) -> Markup:
     """Expected times above, what came below, on one axis."""
     if not entries:
@@ -136,8 +142,7 @@ def strip_of(entries: Sequence[Entry], now: float) -> Markup:
         parts.append(
             f'<g><title>{title}</title><rect class="turn" x="{x - 1:.1f}" y="3" width="2" height="11"/>{came}</g>'
         )
-    outcomes = Counter(each.outcome for each in entries)
-    label = "Expected times: " + ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in outcomes.items())
+    label = f"Expected times: {outcomes_of(entries)}"
     return Markup(  # noqa: S704 - times and words of ours
         f'<svg class="strip" role="img" aria-label="{label}" viewBox="0 0 1000 40">{"".join(parts)}</svg>'
     )
@@ -157,7 +162,7 @@ def of_job(store: Backend, state: State, project: str, name: str, params: Json, 
     rows = store.runs(RunQuery(**mine, states=states, limit=ROWS + 1, offset=(number - 1) * ROWS))
     month = RunQuery(**mine, since=now - FIGURES, until=now)
     figures = next(iter(reports.report(store, state.settings.checks, month).jobs), None)
-    turns = figures.turns if figures else ledgers.entries(store, key, now - FIGURES, now)
+    turns = (figures.turns if figures else ledgers.entries(store, key, now - FIGURES, now))[-TURNS:]
     zone = told.zone
     return {
         "name": name,
@@ -166,7 +171,9 @@ def of_job(store: Backend, state: State, project: str, name: str, params: Json, 
         "figures": figures,
         "trend": trend_of(recent),
         "drawn": sum(run.duration_seconds is not None for run in recent),
-        "strip": strip_of(turns[-TURNS:], now),
+        "turns": turns,
+        "outcomes": outcomes_of(turns),
+        "strip": strip_of(turns, now),
         "calendar": calendar_of(store.timeline(RunQuery(**mine, since=now - 372 * DAY), DAY), now),
         "hours": hours_of(store.timeline(RunQuery(**mine, since=now - HOURS), 3600.0), zone),
         "zone": zone or "UTC",

@@ -52,6 +52,16 @@ def share(rate: float | None) -> str:
     return NONE if rate is None else text.share(rate)
 
 
+def ticked(said: str) -> Markup:
+    """A sentence, with what stands between backticks as code."""
+    parts = said.split("`")
+    odd = len(parts) % 2 == 0  # the last backtick has no other
+    shown = (
+        Markup("<code>{}</code>").format(part) if at % 2 else escape(part) for at, part in enumerate(parts)
+    )
+    return escape(said) if odd else Markup("").join(shown)
+
+
 def job_path(project: str, name: str, **more: object) -> str:
     return "/job?" + urlencode({"project": project, "name": name, **more})
 

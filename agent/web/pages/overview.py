@@ -53,6 +53,11 @@ class Row:
         return 0 if self.trouble or kind == "bad" else 1 if kind == "busy" else 2
 
     @property
+    def goes_on(self) -> bool:
+        """Whether its newest run has not ended."""
+        return self.last["state"] in OPEN
+
+    @property
     def times_usual(self) -> float | None:
         """How many times as long as usual the newest run took, where that is worth a word."""
         spent = self.last["duration_seconds"]
@@ -129,7 +134,7 @@ async def overview(request: Request, token: Token, state: State) -> Response:
         rows = [] if hidden else gather(store, asked, token.project or project, now)
         counts = [sum(row.rank == rank for row in rows) for rank in range(3)]
         warning = pulse.warning(store, now)
-        shown = {"rows": rows, "asked": asked, "counts": counts, "warning": warning}
+        shown = {"rows": rows, "asked": asked, "counts": counts, "warning": warning, "now": now}
         return page(request, "overview.html", token, shown)
 
     return await state.stores.ask(made)

@@ -76,7 +76,13 @@ _TEMPLATES.globals.update(
     clock=lambda: f"{SYSTEM.wall():.0f}",
 )
 _TEMPLATES.filters.update(
-    when=marks.when, lasted=marks.lasted, clean=clean, bytes=size, plain=_plain, share=marks.share
+    when=marks.when,
+    lasted=marks.lasted,
+    clean=clean,
+    bytes=size,
+    plain=_plain,
+    share=marks.share,
+    ticked=marks.ticked,
 )
 
 

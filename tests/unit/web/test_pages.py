@@ -128,6 +128,13 @@ def test_filters_by_tag_and_host_are_in_the_address_too(site: Site) -> None:
     assert site.jobs("/?tag=nightly&host=web-2") == []
 
 
+def test_a_job_that_runs_says_for_how_long(site: Site) -> None:
+    Tape("j1", at=time.time() - 66).start("r1").send(site.store)
+    text = site.get("/")[2]
+    assert re.search(r'<td class="n"><span data-since="[\d.]+">1m 0\ds</span>', text)
+    assert "Nothing needs attention · 1 running · 0 well" in text
+
+
 def test_a_job_says_when_it_is_expected_next(site: Site) -> None:
     Tape("j1").ran("r1", check={"schedule": "30 4 * * *", "timezone": "UTC"}).send(site.store)
     head = {"schedule": "30 4 * * *", "timezone": "UTC", "since": NOON, "until": NOON}
@@ -250,6 +257,23 @@ def test_a_failed_run_is_held_against_the_last_success(site: Site) -> None:
         'Compared with the last success, <a href="/runs/r1">r1</a>: 1 difference, 1 new kind of lines' in text
     )
     assert "giving up</code>" in text
+
+
+def test_causes_quote_code_as_code_and_say_nothing_twice(site: Site) -> None:
+    error = {"type": "OSError", "message": "reset", "traceback": "", "fingerprint": "f"}
+    for number, (state, word) in enumerate((("COMPLETED", "<old>"), ("FAILED", "new"), ("FAILED", "new"))):
+        tape = Tape(f"j{number}", at=NOON + number * 3600).start(f"r{number}", argv=["etl", word])
+        tape.end(f"r{number}", state, **({"error": error} if state == "FAILED" else {})).send(site.store)
+    text = site.get("/runs/r2")[2]
+    assert "has <code>new</code>, where the last success had <code>&lt;old&gt;</code>" in text
+    assert text.count("he same failure happened once before") == 1
+
+
+def test_where_nothing_was_said_no_empty_box_stands(site: Site) -> None:
+    Tape("j1").ran("r1").send(site.store)
+    text = site.get("/runs/r1")[2]
+    assert re.search(r'<ol class="lines"[^>]*></ol>', text)  # its style hides it, as long as nothing is in it
+    assert "Nothing was printed or logged." in text
 
 
 def test_every_attempt_of_a_run_is_told_with_why_it_failed_and_what_it_waited(site: Site) -> None:

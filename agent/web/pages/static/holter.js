@@ -53,6 +53,18 @@ function lasted(seconds) {
   return `${Math.floor(whole / 3600)}h ${two(Math.floor((whole % 3600) / 60))}m`;
 }
 
+const took = (seconds) => seconds > 0 && seconds < 1 ? `${Math.round(seconds * 1000)}ms` : lasted(seconds);
+
+// A moment of a plot in the reader's zone, as fine as its span (seconds) asks for.
+function moment(seconds, span, whole) {
+  const at = new Date(seconds * 1000);
+  const date = `${MONTHS[at.getMonth()]} ${at.getDate()}`;
+  const clock = `${two(at.getHours())}:${two(at.getMinutes())}`;
+  if (whole) return `${date}, ${clock}:${two(at.getSeconds())}`;
+  if (span > 300 * 86400) return `${at.getFullYear()}-${two(at.getMonth() + 1)}`;
+  return span > 3 * 86400 ? date : span > 86400 ? `${date}, ${clock}` : span > 600 ? clock : `${clock}:${two(at.getSeconds())}`;
+}
+
 const skew = Number($("meta[name=now]")?.content ?? 0) - Date.now() / 1000 || 0;
 setInterval(() => {
   for (const each of $$("[data-since]")) each.textContent = lasted(Date.now() / 1000 + skew - Number(each.dataset.since));
@@ -163,15 +175,19 @@ function draw() {
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(name).trim();
   const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line") } };
+  const times = { ...axis, space: 90, values: (plot, all) => all.map((each) => moment(each, all[all.length - 1] - all[0])) };
+  const none = "\u2013";
+  const time = { label: "time", value: (plot, at) => at == null ? none : moment(at, 0, true) };
+  const told = (words) => (plot, value) => value == null ? none : words(value);
   const from0 = { range: (plot, low, high) => [0, (high || 1) * 1.08] };
   for (const place of $$("[data-plot]")) {
     const data = JSON.parse(place.dataset.plot);
-    const series = (label, name) => ({ label, stroke: colour(name), width: 1, spanGaps: false, paths: () => null, points: { show: true, size: 5, fill: colour(name) } });
+    const series = (label, name) => ({ label, stroke: colour(name), width: 1, spanGaps: false, value: told(took), paths: () => null, points: { show: true, size: 5, fill: colour(name) } });
     place.replaceChildren();
     new uPlot({
       width: place.clientWidth, height: 220, cursor: { y: false }, scales: { y: from0 },
-      axes: [axis, { ...axis, size: 64, values: (plot, all) => all.map((each) => each < 1 && each > 0 ? `${Math.round(each * 1000)}ms` : lasted(each)) }],
-      series: [{}, series("completed", "--good"), series("in trouble", "--bad")],
+      axes: [times, { ...axis, size: 64, values: (plot, all) => all.map(took) }],
+      series: [time, series("completed", "--good"), series("in trouble", "--bad")],
       hooks: { ready: [(plot) => plot.over.addEventListener("click", () => {
         const at = plot.cursor.idx;
         if (at != null) location.href = `/runs/${data.ids[at]}`;
@@ -183,9 +199,10 @@ function draw() {
     place.replaceChildren();
     new uPlot({
       width: place.clientWidth, height: 200, cursor: { y: false }, scales: { memory: from0, cpu: from0 },
-      axes: [axis, { ...axis, scale: "memory", size: 70, values: (plot, all) => all.map((each) => `${each} MB`) },
+      axes: [times, { ...axis, scale: "memory", size: 70, values: (plot, all) => all.map((each) => `${each} MB`) },
         { ...axis, scale: "cpu", side: 1, size: 60, grid: { show: false }, values: (plot, all) => all.map((each) => `${each}%`) }],
-      series: [{}, { label: "memory, MB", scale: "memory", stroke: colour("--accent"), width: 2 }, { label: "CPU, %", scale: "cpu", stroke: colour("--warn"), width: 1 }],
+      series: [time, { label: "memory", scale: "memory", stroke: colour("--accent"), width: 2, value: told((each) => `${each} MB`) },
+        { label: "CPU", scale: "cpu", stroke: colour("--warn"), width: 1, value: told((each) => `${each}%`) }],
     }, [data.x, data.memory, data.cpu], place);
   }
 }

@@ -204,3 +204,36 @@ def test_a_report_drops_columns_as_the_window_gets_narrow() -> None:
     assert shown(80)[0].split() == "JOB RUNS OK KEPT P50 OVER TIME NEWEST LAST".split()
     assert shown(50)[0].split() == "JOB RUNS OK NEWEST LAST".split()
     assert " █         ✘✘✘✘" in shown(80)[1] and all(len(row) <= 80 for row in shown(80))
+
+
+def test_the_name_of_a_job_is_whole_before_any_figure_and_one_project_is_not_said_on_every_line() -> None:
+    from rich.console import Console
+
+    from holter.agent.reports import JobReport, Report
+    from holter.agent.terminal.trends import Trend
+    from holter.backends.records import JobSummary
+
+    last = {
+        "id": "1m8",
+        "state": "FAILED",
+        "conditions": [],
+        "created_at": NOW - 90_000,
+        "duration_seconds": 1,
+    }
+
+    def shown(*jobs: tuple[str, str]) -> str:
+        found = [JobSummary(*job, "flow", 167, {"FAILED": 167}, 1188.0, 90.0, last) for job in jobs]
+        trends = {(*job, "flow"): Trend((0, 8) * 6, (0, 1) * 6, ("FAILED",) * 12) for job in jobs}
+        table = ReportTable(
+            Report(0, NOW, tuple(JobReport(each, 0.91, 1.0, 3.0) for each in found)), NOW, trends
+        )
+        console = Console(width=80, color_system=None)
+        with console.capture() as caught:
+            console.print(table)
+        return caught.get()
+
+    alone = shown(("billing", "nightly-backup"), ("billing", "invoices"))
+    assert "nightly-backup " in alone and "billing" not in alone and "P50" in alone
+    assert "nightly-backup-of-ev" in shown(("billing", "nightly-backup-of-everything"))
+    both = shown(("billing", "invoices"), ("shop", "invoices"))
+    assert "billing/invoices " in both and "shop/invoices " in both
