@@ -25,7 +25,7 @@ from holter import concurrency, flow, progress, task
 
 @task
 def reads():
-    for number in progress(range(40, 100), total=100):
+    for number in progress(range(4000, 10_000), total=10_000):  # far longer than the tests take
         print("reads row", number, "\\x1b[31m in red", flush=True)
         time.sleep(0.2)
 
