@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import textwrap
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,8 @@ from holter.backends.urls import open_backend
 
 from .stage import alive
 
+ROOT = Path(__file__).parents[2]
+EXAMPLE, DOCS = ROOT / "examples" / "compress_stdlib.py", ROOT / "docs" / "executors.md"
 PROCESSES = "lambda: ProcessPoolExecutor(2, mp_context=get_context('{}'))"
 EXECUTORS = {
     "threads, by default": "None",
@@ -489,3 +493,36 @@ def test_functions_typed_into_an_interpreter_are_sent_by_value(home: Any) -> Non
     process = home.start([sys.executable, "-c", home.script(text).read_text()])
     assert process.communicate(timeout=30) == ("square 2\n4\n", "")
     assert home.runs["square"].parent_id == home.runs["main"].id
+
+
+# --- what people copy ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ["threads", "processes", "loky", DASK_LONG])
+def test_the_example_gives_the_same_line_on_every_engine(home: Any, engine: str) -> None:
+    process = home.start([sys.executable, EXAMPLE, engine.lower()])
+    out, err = process.communicate(timeout=90)
+    assert (process.returncode, err) == (0, "")
+    said = re.fullmatch(r"(\d+) packages of (\d+): [\d.]+ MB become [\d.]+ MB\n", out)
+    assert said is not None and said[1] == said[2]
+    runs = home.every_run
+    [main] = [run for run in runs if run.kind == "flow"]
+    assert sum(run.name == "compress" for run in runs) == int(said[1])
+    assert {run.root_id for run in runs} == {main.id} and main.progress["done"] == int(said[1])
+
+
+def test_a_pool_with_apply_async_is_an_executor_in_fifteen_lines(home: Any) -> None:
+    """Those of docs/executors.md, which Ray's pool takes as well."""
+    [shim] = re.findall(r"```python\n# pools.py\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    assert home.run(shim) == (0, "", "")
+    assert [run.state for run in home.every_run] == ["COMPLETED"] * 4
+    assert {run.root_id for run in home.every_run} == {home.runs["squares"].id}
+
+
+def test_the_other_scripts_of_the_page_say_what_it_says(home: Any) -> None:
+    scripts = dict(re.findall(r"```python\n# (\w+)\.py\n(.*?)```", DOCS.read_text(), re.DOTALL))
+    assert home.run(scripts["sizes"]).out.splitlines()[-1] == "True"
+    assert home.run(scripts["waiting"]).out.splitlines()[-1] == "2 60 clean"
+    done = home.run(scripts["killed"])
+    assert done.code == 1 and "concurrent.futures.process.BrokenProcessPool: A process" in done.err
+    assert home.runs["out_of_memory"].state == "CRASHED"
