@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 NOT_SOURCE = ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__", "tests")
 DISTRIBUTIONS = {"markdown_it": "markdown-it-py", "sqlite_utils": "sqlite-utils", "yaml": "pyyaml"}
 CORE = {"attrs", "cattrs", "loguru"}  # of the core's packages, what parts of extras use too
+ENGINES = {"distributed", "loky"}  # that an example runs on where they are
 HOSTS = {"IPython"}  # what is there when it loads us, and what nobody needs who does not have it
 SERVERS = {
     "psycopg",
@@ -136,7 +137,7 @@ def test_what_the_package_imports_is_what_it_depends_on(site: Path, metadata: Me
     modules = [ast.parse(path.read_text()) for path in paths]
     imported = {name.partition(".")[0] for module in modules for name in imports(module)}
     foreign = {DISTRIBUTIONS.get(name, name) for name in imported - sys.stdlib_module_names - {"holter"}}
-    foreign -= HOSTS
+    foreign -= HOSTS | ENGINES
     foreign = (
         foreign - CORE - (SERVERS if extra == "testing" else set()) if extra else foreign | {"tzdata"}
     )  # which zoneinfo reads
