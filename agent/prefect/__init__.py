@@ -32,24 +32,6 @@ _REFUSED = {
     "resume_flow_run": "prefect.flow_runs",
     "suspend_flow_run": "prefect.flow_runs",
 }
-_MODULES = (
-    "artifacts",
-    "assets",
-    "cache_policies",
-    "context",
-    "events",
-    "exceptions",
-    "flows",
-    "futures",
-    "results",
-    "runtime",
-    "settings",
-    "states",
-    "task_runners",
-    "tasks",
-    "transactions",
-    "variables",
-)
 __all__ = [
     "Flow",
     "State",
@@ -77,10 +59,13 @@ def __getattr__(name: str) -> Any:
         if name in names:
             value = globals()[name] = getattr(import_module(f".{module}", __name__), name)
             return value
-    if name in _MODULES:
-        return import_module(f".{name}", __name__)
+    if not name.startswith("_"):
+        from .finder import home_of
+
+        if (home := home_of(f"prefect.{name}")) is not None:
+            return import_module(home)
     raise AttributeError(f"module 'prefect' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_MODULES})
+    return sorted({*globals(), *__all__})

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
+from contextvars import ContextVar
 from copy import copy
 from functools import update_wrapper
+from importlib import import_module
 from typing import Any, ClassVar, Self
 
 from . import driving
 from .calls import Call
 from .refusals import refuse
+
+# Whether what is pickled now goes to a process that has this one's `__main__`.
+names_reach: ContextVar[bool] = ContextVar("holter_prefect_names_reach", default=False)
 
 
 class Decorated:
@@ -138,8 +144,29 @@ class Decorated:
     def on_running(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         return self._add_hook("on_running", fn)
 
+    def __reduce__(self) -> Any:
+        """By name, where another process finds it under its name; else by what it was made from."""
+        module = self.__module__
+        found: Any = sys.modules.get(module)
+        for part in self.__qualname__.split("."):
+            found = getattr(found, part, None)
+        if found is self and (module != "__main__" or names_reach.get()):
+            return _named, (module, self.__qualname__)
+        return _remade, (type(self), self.fn, {**self.options, **self._hooks})
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
+
+
+def _named(module: str, name: str) -> Any:
+    found: Any = import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def _remade(kind: Any, fn: Any, options: dict[str, Any]) -> Any:
+    return kind(fn, **options)
 
 
 def _may_retry(error: BaseException) -> bool:

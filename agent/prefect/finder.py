@@ -11,7 +11,7 @@ from importlib import import_module
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-from .refusals import advice, stand_in
+from .refusals import ADVICE, advice, stand_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ SERVED = {  # Prefect's module to ours; after a colon the object in it
     "prefect.transactions": "transactions",
     "prefect.utilities.annotations": "annotations",
     "prefect.variables": "variables",
+    "prefect_dask": "far",
+    "prefect_dask.task_runners": "far",
 }
 
 
@@ -58,7 +60,7 @@ class Finder:
 
     @classmethod
     def find_spec(cls, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        if name != "prefect" and not name.startswith("prefect."):
+        if name not in SERVED and not name.startswith("prefect."):
             return None
         return ModuleSpec(name, _loader(name), is_package=True)
 
@@ -101,8 +103,17 @@ class Folder:
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        if advice(module.__name__) is not None:
-            Refusing().exec_module(module)
+        """What it holds is loaded when it is asked for; anything else is refused, or not there."""
+        here = module.__name__
+
+        def inside(name: str) -> Any:
+            if (found := home_of(f"{here}.{name}")) is not None:
+                return import_module(found)
+            if advice(here) is not None and not name.startswith("__"):
+                return stand_in(name, here)
+            raise AttributeError(f"module {here!r} has no attribute {name!r}")
+
+        module.__getattr__ = inside  # type: ignore[method-assign]
 
 
 class Refusing(Folder):
@@ -115,6 +126,14 @@ class Refusing(Folder):
             return stand_in(name, module.__name__)
 
         module.__getattr__ = missing  # type: ignore[method-assign]
+
+
+def home_of(name: str) -> str | None:
+    """What to import for the module `name` of Prefect, also where `prefect` is not served; None: there is none."""
+    if SERVED.get(name):
+        return f"{HERE}.{SERVED[name]}"
+    known = name in ADVICE or any(each.startswith(f"{name}.") for each in SERVED)
+    return name if known and Finder in sys.meta_path else None
 
 
 def install() -> None:

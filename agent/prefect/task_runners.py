@@ -78,6 +78,18 @@ class ThreadPoolTaskRunner(TaskRunner):
 ConcurrentTaskRunner = ThreadPoolTaskRunner
 
 
+def __getattr__(name: str) -> Any:
+    if name == "ProcessPoolTaskRunner":
+        from .far import ProcessPoolTaskRunner
+
+        return ProcessPoolTaskRunner
+    if name == "PrefectTaskRunner":
+        from .refusals import stand_in
+
+        return stand_in(name, "prefect.task_worker")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def outside() -> TaskRunner:
     """The runner of tasks that no flow submits: the interpreter waits for them at its end."""
     global _outside

@@ -115,7 +115,7 @@ class Task(Decorated):
     ) -> Any:
         """One call for each row of the iterables among the arguments; all others go to each."""
         given = bound(self.signature, self.name, args, kwargs, defaults=False).arguments
-        runner = self._runner()
+        runner = outside() if deferred else self._runner()
         futures = [runner.start(self.call_with(row, wait_for)) for row in rows(self.signature, given)]
         if return_state:
             return [future.inner.result() for future in futures]

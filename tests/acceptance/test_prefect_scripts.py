@@ -93,6 +93,8 @@ def test_a_failing_flow_fails_the_command_with_its_exit_code(host: Host) -> None
         ("from prefect.deployments import run_deployment; run_deployment('a/b')", "run_deployment", "cron"),
         ("from prefect import pause_flow_run; pause_flow_run()", "pause_flow_run means", "input()"),
         ("from prefect.client.orchestration import get_client; get_client()", "get_client", "holter runs"),
+        ("import prefect; prefect.client.get_client()", "get_client", "holter runs"),
+        ("import prefect; prefect.blocks.system.Secret.load('x')", "system.Secret", "os.environ"),
         ("from prefect.artifacts import Artifact; Artifact.get('k')", "Artifact.get means", "holter show"),
         ("from prefect.events import DeploymentEventTrigger as D; D()", "DeploymentEventTrigger", "alerts:"),
         ("class B(__import__('prefect.blocks.core').blocks.core.Block): pass\nB()", "B means", "os.environ"),
@@ -310,3 +312,73 @@ def test_the_rate_of_a_limit_comes_from_the_settings_and_holds_among_processes(h
     times = sorted(float(word) for process in started for word in process.communicate(timeout=60)[0].split())
     assert len(times) == 4
     assert times[-1] - times[0] >= 3 / 4 * 0.9
+
+
+FAR = """
+    import os
+    from prefect import flow, get_run_logger, task
+    RUNNER
+
+    @task
+    def add(x, y):
+        get_run_logger().info("elsewhere: %s", os.getpid() != int(os.environ["HERE"]))
+        return x + y
+
+    @task
+    def bad():
+        raise ValueError("bad")
+
+    @task
+    def die():
+        os.kill(os.getpid(), 9)
+
+    @flow(task_runner=runner())
+    def main():
+        first = add.submit(1, 2)
+        print(add.submit(first, 10).result(), add.map([1, 2], 5).result())
+        failed = bad.submit()
+        failed.wait()
+        print(failed.state, type(failed.result(raise_on_failure=False)).__name__)
+
+    @flow(task_runner=runner())
+    def dies():
+        killed = die.submit()
+        killed.wait()
+        print(killed.state.name)
+
+    if __name__ == "__main__":
+        os.environ["HERE"] = str(os.getpid())
+        main()
+        dies()
+"""
+PROCESSES = (
+    "from prefect.task_runners import ProcessPoolTaskRunner\n    runner = lambda: ProcessPoolTaskRunner(1)"
+)
+DASK = """from prefect_dask import DaskTaskRunner
+    few = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None}
+    runner = lambda: DaskTaskRunner(cluster_kwargs=few)"""
+
+
+@pytest.mark.parametrize(
+    "runner",
+    [
+        pytest.param(PROCESSES, id="processes"),
+        pytest.param(DASK, id="dask", marks=pytest.mark.long),  # two clusters take their time to start
+    ],
+)
+def test_tasks_in_other_processes_are_steps_of_the_flow_and_a_killed_one_is_crashed(
+    host: Host, runner: str
+) -> None:
+    done = under(host, FAR.replace("RUNNER", runner))
+    said = "13 [6, 7]\nFailed('Task run encountered an exception ValueError: bad') ValueError\nCrashed\n"
+    assert (done.code, done.out) == (0, said), done.err
+    assert "elsewhere: True" in done.err and "elsewhere: False" not in done.err
+    flows = {run["name"]: run for run in host.json("runs", "--kind", "flow")}
+    assert {name: run["state"] for name, run in flows.items()} == {"main": "COMPLETED", "dies": "COMPLETED"}
+    steps = host.json("runs", "--kind", "task")
+    states = {run["name"]: (run["state"], run["parent_id"]) for run in steps}
+    assert states == {
+        "add": ("COMPLETED", flows["main"]["id"]),
+        "bad": ("FAILED", flows["main"]["id"]),
+        "die": ("CRASHED", flows["dies"]["id"]),
+    }
