@@ -3,6 +3,7 @@ by name (its folder is the repository), and no page that the navigation forgets.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ import click
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = "<!-- every command -->"
+ELSEWHERE = re.compile(
+    r"\[([^\]]+)\]\((?:\.\./)+((?:agent|backends|bench|examples|tests)/[^)]*|[A-Z]+\.md)\)"
+)
 WIDTH = 78  # of a terminal with 80 columns, as click sees it
 SOURCES = ROOT / "build/sources/holter"  # links, by the name of the package: mkdocs.yml names their folder
 
@@ -29,6 +33,10 @@ def on_config(config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
+    """The commands where they belong; and files of the repository by their name, since they are not on the site."""
+    markdown = re.sub(
+        r"\[([^\]]+)\]\((?:\.\./)+(?!howto|reference)([\w./-]+/[\w./-]+|[A-Z]+\.md)\)", r"\1 (`\2`)", markdown
+    )
     return markdown.replace(COMMANDS, commands()) if COMMANDS in markdown else markdown
 
 

@@ -38,11 +38,12 @@ SETTINGS = ".holter/holter.yaml"  # in the reader's home
 NAME = r"([\w./~-]+\.\w+)"
 COMMENT = re.compile(r"<!--\s*(.*?)\s*-->", re.DOTALL)
 SECONDS = 60.0  # for one block
+QUIET = {"COLUMNS": "80", "TERM": "dumb", "BROWSER": "true"}
 VARIES = (  # what differs from run to run, and what stands for it
     (r".*\bKilled\b.*", "Killed"),  # a shell that is not interactive says more
     (r"\b1[0-9a-z]{15}\b", "<id>"),
     (r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z?", "<time>"),
-    (r"\b\d\d:\d\d:\d\d\b", "<time>"),
+    (r"\b\d\d:\d\d:\d\d(\.\d+)?\b", "<time>"),
     (r"<?\b(\d+m )?\d+(\.\d+)?(ms|s)\b", "<duration>"),
     (r"\bpid \d+", "pid <n>"),
     (r" +", " "),  # columns are as wide as what varies
@@ -175,7 +176,9 @@ class Reader:
         elif block.goes_on:
             process = self._start(block.text, str(block.line))
             self._going_on.append((block, process))
-            time.sleep(0.3)
+            until = time.monotonic() + 5.0
+            while not self._said(process.pid) and process.poll() is None and time.monotonic() < until:
+                time.sleep(0.05)
         else:
             code, said = self._bash(f"set -e\n{block.text}")
             assert code == 0, f"{block.place} exits with {code}:\n{said}"
@@ -193,7 +196,8 @@ class Reader:
             )
 
     def python(self, block: Block) -> None:
-        ast.parse(block.text)
+        if block.not_run is None:
+            ast.parse(block.text)
         name = block.file or f"block_{block.line}.py"
         self.work.joinpath(name).write_text(block.text)
         if block.not_run is None and not (block.file and Path(name).name in self.later):
@@ -201,6 +205,8 @@ class Reader:
             assert code == 0, f"{block.place} exits with {code}:\n{said}"
 
     def yaml(self, block: Block) -> None:
+        if block.not_run is not None:
+            return
         if block.file and Path(block.file).name != "holter.yaml":
             list(yaml.safe_load_all(block.text))
             self.work.joinpath(block.file).write_text(block.text)
@@ -208,6 +214,7 @@ class Reader:
         home = self.folder / ("home/.holter" if block.file else f"settings_{block.line}")
         home.mkdir(exist_ok=True)
         home.joinpath("holter.yaml").write_text(block.text)
+        home.joinpath("holter.yaml").chmod(0o600)
         settings.load(str(home), environ={})
 
     def crontab(self, block: Block) -> None:
@@ -263,7 +270,7 @@ class Reader:
         }
         here = [sysconfig.get_path("scripts"), str(Path(sys.executable).parent)]
         path = os.pathsep.join([*here, os.environ["PATH"]])
-        return {**kept, "PATH": path, "HOME": str(self.folder / "home"), "COLUMNS": "80", "TERM": "dumb"}
+        return {**kept, "PATH": path, "HOME": str(self.folder / "home"), **QUIET}
 
     def _said(self, name: object) -> str:
         said = self.folder.joinpath(f"out-{name}").read_text(errors="replace")
