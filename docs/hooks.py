@@ -13,7 +13,7 @@ import click
 ROOT = Path(__file__).parents[1]
 COMMANDS = "<!-- every command -->"
 ELSEWHERE = re.compile(
-    r"\[([^\]]+)\]\((?:\.\./)+((?:agent|backends|bench|examples|tests)/[^)]*|[A-Z]+\.md)\)"
+    r"\[([^\]]+)\]\((?:\.\./)+((?:agent|backends|bench|examples|tests)/[^)]*|[A-Z]+\.md)(?:#[^)]*)?\)"
 )
 WIDTH = 78  # of a terminal with 80 columns, as click sees it
 SOURCES = ROOT / "build/sources/holter"  # links, by the name of the package: mkdocs.yml names their folder
@@ -68,7 +68,9 @@ def helps(
 ) -> Iterator[tuple[str, str]]:
     """The full name and the help of a command and of those below it."""
     word = name.rpartition(" ")[2]
-    context = click.Context(command, info_name=word, parent=parent, terminal_width=WIDTH)
+    context = click.Context(
+        command, info_name=word, parent=parent, terminal_width=WIDTH, **command.context_settings
+    )
     if not command.hidden:
         yield name, command.get_help(context).rstrip()
     if isinstance(command, click.Group) and not command.hidden:

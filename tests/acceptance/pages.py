@@ -39,9 +39,10 @@ NAME = r"([\w./~-]+\.\w+)"
 COMMENT = re.compile(r"<!--\s*(.*?)\s*-->", re.DOTALL)
 SECONDS = 60.0  # for one block
 QUIET = {"COLUMNS": "80", "TERM": "dumb", "BROWSER": "true"}
+OFFLINE = {"PIP_NO_INDEX": "1", "PIP_QUIET": "1"}  # what a page installs is there already
 VARIES = (  # what differs from run to run, and what stands for it
     (r".*\bKilled\b.*", "Killed"),  # a shell that is not interactive says more
-    (r"\b1[0-9a-z]{15}\b", "<id>"),
+    (r"\b1[0-9a-z]{15}\b(\.[0-9a-z]{8}-\d+)?", "<id>"),
     (r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z?", "<time>"),
     (r"\b\d\d:\d\d:\d\d(\.\d+)?\b", "<time>"),
     (r"<?\b(\d+m )?\d+(\.\d+)?(ms|s)\b", "<duration>"),
@@ -270,11 +271,24 @@ class Reader:
         }
         here = [sysconfig.get_path("scripts"), str(Path(sys.executable).parent)]
         path = os.pathsep.join([*here, os.environ["PATH"]])
-        return {**kept, "PATH": path, "HOME": str(self.folder / "home"), **QUIET}
+        return {**kept, "PATH": path, "HOME": str(self.folder / "home"), **QUIET, **OFFLINE}
 
     def _said(self, name: object) -> str:
         said = self.folder.joinpath(f"out-{name}").read_text(errors="replace")
         return said.replace(str(self.folder / "home"), "~").replace(socket.gethostname(), "web-1")
+
+
+def busy(found: dict[str, list[Block]]) -> list[str]:
+    """The pages in which there is something to do."""
+    return [name for name, page in found.items() if any(block.language != "text" for block in page)]
+
+
+def follow(page: list[Block], folder: Path) -> None:
+    reader = Reader(folder)
+    try:
+        reader.follow(page)
+    finally:
+        reader.close()
 
 
 def check_options(block: Block, text: str) -> None:
@@ -291,12 +305,25 @@ def check_options(block: Block, text: str) -> None:
 def _check_command(block: Block, group: click.Group, words: list[str]) -> None:
     command = group.commands.get(words[0])
     assert command is not None, f"{block.place}: there is no `holter {words[0]}`"
-    own = words[1 : words.index("--")] if "--" in words else words[1:]
+    own = _own(command, words[1:])
     if isinstance(command, click.Group) and own and own[0] in command.commands:
         return _check_command(block, command, own)
     known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
     unknown = {word.partition("=")[0] for word in own if word.startswith("--")} - known - {"--help"}
     assert not unknown, f"{block.place}: `holter {words[0]}` has no {', '.join(unknown)}"
+
+
+def _own(command: click.Command, words: list[str]) -> list[str]:
+    """The words that are the command's own, and not those of what it runs."""
+    flags = {name for each in command.params if getattr(each, "is_flag", False) for name in each.opts}
+    loose = command.context_settings.get("allow_interspersed_args", True)
+    own: list[str] = []
+    for word in words:
+        value = own and own[-1].startswith("--") and "=" not in own[-1] and own[-1] not in flags
+        if word == "--" or not (value or word.startswith("-") or loose):
+            break
+        own.append(word)
+    return own
 
 
 def _words(text: str) -> list[str]:
