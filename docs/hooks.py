@@ -34,9 +34,7 @@ def on_config(config: Any) -> Any:
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """The commands where they belong; and files of the repository by their name, since they are not on the site."""
-    markdown = re.sub(
-        r"\[([^\]]+)\]\((?:\.\./)+(?!howto|reference)([\w./-]+/[\w./-]+|[A-Z]+\.md)\)", r"\1 (`\2`)", markdown
-    )
+    markdown = ELSEWHERE.sub(r"\1 (`\2`)", markdown)
     return markdown.replace(COMMANDS, commands()) if COMMANDS in markdown else markdown
 
 
