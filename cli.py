@@ -18,6 +18,7 @@ from .agent.terminal.copying import copy
 from .agent.terminal.crontabs import crontab
 from .agent.terminal.explaining import explain
 from .agent.terminal.installing import install
+from .agent.terminal.measuring import metrics
 from .agent.terminal.opening import ui
 from .agent.terminal.options import DURATION, RUN_HELP, AnyCase, as_json, run_argument
 from .agent.terminal.rerunning import rerun
@@ -157,12 +158,22 @@ def run(command: tuple[str, ...], retry_on: str, as_prefect: bool, module: bool,
 
 @click.command()
 @click.option("--once", is_flag=True, help="One pass, then exit; for hosts where cron is all there is.")
-def watch(once: bool) -> int:
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    help="Serve metrics to a Prometheus on this host; 0: any port.",
+)
+def watch(once: bool, metrics_port: int | None) -> int:
     """Watch: notice deaths, judge live runs, send alerts."""
     from .agent.settings import load
     from .agent.watchdog.daemon import watch as go
 
-    return go(load(), once=once)
+    if once and metrics_port is not None:
+        raise click.UsageError(
+            "--once has no time to serve metrics: `holter metrics --output FILE` writes them"
+        )
+    return go(load(), once=once, metrics_port=metrics_port)
 
 
 @click.command(epilog=RUN_HELP)
@@ -275,6 +286,7 @@ for _verb in (
     serve,
     token,
     mcp,
+    metrics,
     copy,
     doctor,
     install,

@@ -50,8 +50,11 @@ def record_start(run: ActiveRun, head: str, parameters: str, extras: str) -> Non
         head = f'{head}{tree.said},"parent":"{run.parent_id}"'
     if parameters:
         head = f'{head},"parameters":{parameters}'
-    if process.cause and run.parent_id is None:
-        extras += _cause()
+    if run.parent_id is None:
+        if process.cause:
+            extras += _cause()
+        if process.traceparent or "opentelemetry.trace" in sys.modules:
+            extras += _trace()
     process.runs[run.id] = run  # before the event is written: a rotation meanwhile carries it over
     if run.kind != "task" and not process.signals:
         from .signals import watch
@@ -69,6 +72,14 @@ def _cause() -> str:
     except ValueError:
         return ""
     return f',"cause":{dumps(said)}' if isinstance(said, dict) else ""
+
+
+def _trace() -> str:
+    """What its root runs are a part of, for whoever traces; "" where they are not."""
+    from .tracing import parent
+
+    said = parent(process.traceparent)
+    return f',"traceparent":"{said}"' if said else ""
 
 
 def extras_of(run: ActiveRun, tags: tuple[str, ...], run_name: str | None, pending: bool) -> str:

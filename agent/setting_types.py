@@ -193,6 +193,17 @@ class WatchdogSettings:
 
 
 @frozen
+class OtelSettings:
+    """Where the watchdog exports to: `endpoint` is the base URL of an OTLP/HTTP receiver (None: nowhere), `headers` go
+    with each request; `logs` says whether lines go too, metrics every so many seconds (`metrics_every`)."""
+
+    endpoint: str | None = None
+    headers: dict[str, str] = field(factory=dict, repr=False)
+    logs: bool = True
+    metrics_every: Seconds = Seconds(60.0)
+
+
+@frozen
 class Settings:
     """Everything that can be set. `home` is HOLTER_HOME (absolute), `config` the file that was read, or None."""
 
@@ -211,3 +222,4 @@ class Settings:
     watchdog: WatchdogSettings = WatchdogSettings()
     host: HostSettings = HostSettings()
     rerun: RerunSettings = RerunSettings()
+    otel: OtelSettings = OtelSettings()

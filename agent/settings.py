@@ -76,6 +76,7 @@ _RANGES = (  # below, a loop has no pause, or the past begins in the future and 
     ("host.memory_pressure", 0.0, 100.0),
     ("host.load", 0.0, 10000.0),
     ("host.every", 0.1, 3600.0),
+    ("otel.metrics_every", 1.0, 86400.0),
     ("watchdog.digest", 0, 1000),
     ("retention.days", 0.0, 36525.0),
     ("retention.logs_days", 0.0, 36525.0),
@@ -253,5 +254,6 @@ TEMPLATE = """\
 #   ping: "https://example.org/ping/abc" # called after good passes: whoever misses it watches the watchdog
 #   ping_every: 30s
 # rerun: {env: [PATH, HOME, "LC_*"]}     # what of the environment a rerun gets
+# otel: {endpoint: "http://localhost:4318", headers: {api-key: "${OTEL_KEY}"}, logs: true, metrics_every: 60s}
 # host: {disk_free: 1GB, memory_free: 3%, memory_pressure: 20, load: 4, paths: [/var], every: 10s}   # what is trouble
 """

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..backends.errors import ScheduleError, SettingsError
 from ..backends.schedule import Schedule, parse_deadline, parse_need, parse_rate
-from .setting_types import EVENTS, Check, Limit, Rule, Settings
+from .setting_types import EVENTS, Check, Limit, OtelSettings, Rule, Settings
 
 Fault = tuple[str, str, str]  # the setting's place below its group, what is wrong with it, a hint
 
@@ -33,6 +33,7 @@ def _faults(settings: Settings) -> Iterator[Fault]:
             (f"alerts[{number}]", _of_rule(rule, settings.channels))
             for number, rule in enumerate(settings.alerts)
         ),
+        ("otel", _of_otel(settings.otel)),
     ]
     for place, faults in groups:
         for key, message, hint in faults:
@@ -77,6 +78,12 @@ def _of_rule(rule: Rule, channels: Iterable[str]) -> Iterator[Fault]:
     for channel in (*rule.to, *([rule.fallback] if rule.fallback else [])):
         if channel not in channels:
             yield "", f"no channel {channel!r}", nearest(channel, channels) or "add it to channels"
+
+
+def _of_otel(otel: OtelSettings) -> Iterator[Fault]:
+    if otel.endpoint is not None and not otel.endpoint.startswith(("http://", "https://", "${")):
+        hint = "of an OTLP/HTTP receiver, for example http://localhost:4318"
+        yield ".endpoint", f"{otel.endpoint!r} is no URL", hint
 
 
 def _one_of(key: str, value: str | None, *known: str) -> Iterator[Fault]:

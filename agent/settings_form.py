@@ -39,7 +39,7 @@ def _long_forms(raw: dict[str, Any]) -> dict[str, Any]:
     out = dict(raw)
     if isinstance(raw.get("limits"), dict):
         out["limits"] = {k: {"slots": v} if isinstance(v, int) else v for k, v in raw["limits"].items()}
-    for name in ("limits", "checks", "channels", "retention", "watchdog", "host", "rerun"):
+    for name in ("limits", "checks", "channels", "retention", "watchdog", "host", "rerun", "otel"):
         if name in out and out[name] is None:
             out[name] = {}
     for name in ("alerts", "public", "redact"):

@@ -209,4 +209,6 @@ def write(path: str, text: str, *, public: bool) -> None:
             os.unlink(draft)
             raise
     except OSError as error:
-        raise HolterError(f"cannot write {path}: {error.strerror}", hint="--html - prints the page") from None
+        raise HolterError(
+            f"cannot write {path}: {error.strerror}", hint="does its folder exist, and may you write there?"
+        ) from None

@@ -69,8 +69,8 @@ class _Process:
     `runs` are the open runs by id; `waiting` are state events that the disk refused and that go out with the next
     write; `lock` orders the threads that are not on the fast path; `outer` is the run of `holter run` that this process
     belongs to, or ""; `afar` are stand-ins for the runs of other processes that it works for; `cause` is what CAUSE
-    says; `prefix` goes into the ids that a forked child makes. `fd` is where an event goes at once: -1 while there is
-    no journal yet, while something waits, or where recording is off.
+    says, `traceparent` what TRACEPARENT says; `prefix` goes into the ids that a forked child makes. `fd` is where an
+    event goes at once: -1 while there is no journal yet, while something waits, or where recording is off.
     """
 
     __slots__ = (
@@ -85,6 +85,7 @@ class _Process:
         "runs",
         "shipper",
         "signals",
+        "traceparent",
         "waiting",
     )
 
@@ -100,6 +101,7 @@ class _Process:
         self.off = False
         self.outer = _outer_run()
         self.cause = os.environ.get(CAUSE, "")
+        self.traceparent = os.environ.get("TRACEPARENT", "")
         self.prefix = prefix
         self.runs: dict[str, ActiveRun] = {}
         self.afar: list[ActiveRun] = []

@@ -32,6 +32,7 @@ FLOORS = (  # the first pattern that fits
     ("agent/changes.py", 2),
     ("agent/masks.py", 2),
     ("agent/drawings.py", 2),
+    ("agent/exposition.py", 2),
     ("agent/sharing.py", 2),
     ("agent/tally.py", 2),
     ("agent/terminal/*", 3),

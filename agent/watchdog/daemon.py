@@ -22,11 +22,13 @@ from ...backends.gate import Gate
 from ...backends.urls import redacted
 from ..settings import Settings
 from .automate import Automator
+from .exporting import Exporter
 from .herald import Herald
 from .metrics import errors
+from .metrics_port import MetricsPort
 from .ping import Pinger
 from .sd_notify import Systemd, tell
-from .steps import Step, open_store
+from .steps import Half, Step, open_store
 from .tidier import Tidier
 from .watchdog import Watchdog
 
@@ -45,10 +47,12 @@ class AlreadyWatching(HolterError, RuntimeError):
     """Another watchdog of this home is running."""
 
 
-def watch(settings: Settings, *, once: bool = False) -> int:
+def watch(settings: Settings, *, once: bool = False, metrics_port: int | None = None) -> int:
     """Watch until SIGTERM or SIGINT, and return 0; or for one pass, and return 1 if something in it failed.
+    `metrics_port`: where a Prometheus on this host may ask.
 
-    Raises AlreadyWatching where another watchdog of this home runs (`once`: does nothing then, and returns 0).
+    Raises AlreadyWatching where another watchdog of this home runs (`once`: does nothing then, and returns 0), and
+    HolterError where the port cannot be had.
     """
     logger.remove()
     logger.add(
@@ -60,7 +64,7 @@ def watch(settings: Settings, *, once: bool = False) -> int:
     lock = Gate(f"{settings.home}/watchdog.lock")
     try:
         if lock.take(0.0):
-            return _once(settings) if once else _loop(settings)
+            return _once(settings) if once else _loop(settings, metrics_port)
     finally:
         lock.close()
     if once:
@@ -81,24 +85,26 @@ def _take_descriptors() -> None:
 def _once(settings: Settings) -> int:
     """One pass of every step, alerts last: they tell what it found. Bounded: what is not sent by then waits."""
     dog, herald, tidier = Watchdog(settings, once=True), Herald(settings, until=ONCE), Tidier(settings)
-    automator = Automator(settings)
-    dog.fellows = [herald, tidier, automator]
+    automator, exporter = Automator(settings), Exporter(settings, until=ONCE)
+    dog.fellows = [herald, tidier, automator, exporter]
     end = threading.Timer(ONCE, tidier.stop)
     end.daemon = True
     end.start()
-    for each in (dog, automator, herald, tidier):
+    halves: tuple[Half, ...] = (dog, automator, herald, exporter, tidier)
+    for each in halves:
         each.step()
     end.cancel()
-    failed = errors((dog, automator, herald, tidier))
-    for each in (tidier, herald, automator, dog):
+    failed = errors(halves)
+    for each in reversed(halves):
         each.close()
     return 1 if failed else 0
 
 
-def _loop(settings: Settings) -> int:
+def _loop(settings: Settings, metrics_port: int | None) -> int:
     dog, herald, tidier = Watchdog(settings), Herald(settings, patient=True), Tidier(settings)
-    automator = Automator(settings)
-    dog.fellows = [herald, tidier, automator]
+    automator, exporter = Automator(settings), Exporter(settings)
+    dog.fellows = [herald, tidier, automator, exporter]
+    port = None if metrics_port is None else MetricsPort(lambda: dog.settings, metrics_port)
     stop, news = threading.Event(), threading.Event()
     asked: list[
         int
@@ -116,9 +122,12 @@ def _loop(settings: Settings) -> int:
     previous = {number: signal.signal(number, handler) for number, handler in hear.items()}
     alerting = threading.Thread(target=_alerting, args=(herald, stop, news), name="holter-alerts")
     tidying = threading.Thread(target=_tidying, args=(tidier, stop), name="holter-tidy", daemon=True)
-    acting = threading.Thread(target=_acting, args=(automator, stop), name="holter-act", daemon=True)
-    tidying.start()
-    acting.start()
+    acting = [
+        threading.Thread(target=_acting, args=(each, stop), name=name, daemon=True)
+        for each, name in ((automator, "holter-act"), (exporter, "holter-export"))
+    ]
+    for thread in (tidying, *acting):
+        thread.start()
     logger.info("watching {} into {}", settings.home, redacted(settings.backend))
     dog.step()
     alerting.start()  # after the first pass: what went down together, with the host or without us, is told together
@@ -130,9 +139,12 @@ def _loop(settings: Settings) -> int:
         news.set()
         tidier.stop()
         alerting.join(timeout=15)
-        acting.join(timeout=5)
+        for thread in acting:
+            thread.join(timeout=5)
         tidying.join(timeout=2)  # in the middle of a history it is left: transactions are whole or nothing
         dog.close()
+        if port is not None:
+            port.close()
         for number, handler in previous.items():
             signal.signal(number, handler)
     logger.info("stopped")
@@ -169,8 +181,8 @@ def _tidying(tidier: Tidier, stop: threading.Event) -> None:
     tidier.close()
 
 
-def _acting(automator: Automator, stop: threading.Event) -> None:
+def _acting(half: Half, stop: threading.Event) -> None:
     while not stop.is_set():
-        automator.step()
+        half.step()
         stop.wait(NOTIFY_EVERY)
-    automator.close()
+    half.close()

@@ -15,7 +15,7 @@ from ...backends.base import Backend
 from ...backends.clock import SYSTEM, Clock
 from ...backends.records import Pruned, Retention, RunQuery
 from ..settings import Settings
-from . import gaps, host_watch, incidents, pulse
+from . import counting, gaps, host_watch, incidents, pulse
 
 STEP = 500  # root runs that go at once because of the size
 DAY = 86400.0
@@ -49,8 +49,9 @@ def forget(
 def forget_documents(store: Backend, settings: Settings, clock: Clock = SYSTEM) -> int:
     """Forget what the watchdog itself wrote down, once it is as old as runs that go; how many documents that were.
 
-    Those are pulses, gaps and figures of hosts, and incidents that are over and that nobody was there to tell. What
-    lasts on a host that no watchdog looked at for so long is over: nobody else could say so.
+    Those are pulses, gaps and figures of hosts, counts of jobs that are no more, and incidents that are over and that
+    nobody was there to tell. What lasts on a host that no watchdog looked at for so long is over: nobody else could say
+    so.
     """
     now = clock.wall()
     old = now - settings.retention.days * DAY
@@ -59,7 +60,8 @@ def forget_documents(store: Backend, settings: Settings, clock: Clock = SYSTEM) 
     for scope in board.scopes():
         if {each.host for each in board.open(scope).values()} <= silent:
             board.settle(scope, (), now)
-    moments = {pulse.KIND: "at", gaps.KIND: "until", host_watch.KIND: "at", incidents.KIND: "over_at"}
+    moments = dict.fromkeys((pulse.KIND, host_watch.KIND, counting.KIND), "at")
+    moments |= {gaps.KIND: "until", incidents.KIND: "over_at"}
     gone = [
         (kind, key, held.version)
         for kind, moment in moments.items()

@@ -20,6 +20,7 @@ from .access import Access
 from .admission import Admission
 from .bindings import Projects
 from .endpoints import ENDPOINTS, Handler, Scope
+from .metrics import metrics
 from .options import Options
 from .pages.refused import refused
 from .pages.routes import PAGES
@@ -28,7 +29,7 @@ from .pings import ROUTES as PINGS
 from .refusals import Refusal, refusal_of
 from .state import State
 from .stores import Stores
-from .tokens import OPEN
+from .tokens import OPEN, READ
 from .writer import Writer
 
 
@@ -53,7 +54,8 @@ def make_app(options: Options, clock: Clock = SYSTEM) -> Starlette:
     api = [
         Route(each.path, _answering(each.handler, each.scope), methods=[each.method]) for each in ENDPOINTS
     ]
-    routes = pages if options.key else [*api, *PINGS, *pages]
+    others = [*PINGS, Route("/metrics", _answering(metrics, READ), methods=["GET"])]  # protocols of others
+    routes = pages if options.key else [*api, *others, *pages]
     return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _no_such_address})
 
 

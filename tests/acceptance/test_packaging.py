@@ -18,7 +18,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 NOT_SOURCE = ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__", "tests")
-DISTRIBUTIONS = {"markdown_it": "markdown-it-py", "sqlite_utils": "sqlite-utils", "yaml": "pyyaml"}
+DISTRIBUTIONS = {
+    "markdown_it": "markdown-it-py",
+    "opentelemetry": "opentelemetry-proto",
+    "sqlite_utils": "sqlite-utils",
+    "yaml": "pyyaml",
+}
 CORE = {"attrs", "cattrs", "loguru"}  # of the core's packages, what parts of extras use too
 ENGINES = {"distributed", "loky"}  # that an example runs on where they are
 HOSTS = {"IPython"}  # what is there when it loads us, and what nobody needs who does not have it
@@ -32,6 +37,7 @@ PARTS = {
     "web": "agent/web/**/*.py",
     "executors": "agent/pickles.py",
     "mcp": "agent/terminal/assistant.py",
+    "otel": "agent/watchdog/otel_*.py",
     "postgres": "backends/postgres*.py",
     "prefect": "agent/prefect/coercion.py",
     "testing": "testing/*.py",

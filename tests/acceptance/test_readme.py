@@ -131,6 +131,7 @@ def test_every_setting_is_documented() -> None:
         "watchdog": settings.WatchdogSettings,
         "host": settings.HostSettings,
         "rerun": setting_types.RerunSettings,
+        "otel": setting_types.OtelSettings,
     }
     wanted = {f"{place}.{each.name}" for place, kind in places.items() for each in fields(kind)}
     plain = {each.name for each in fields(settings.Settings)} - {"home", "config"}

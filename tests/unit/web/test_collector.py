@@ -395,7 +395,11 @@ def test_the_description_names_the_routes_that_are_there_and_no_others(tmp_path:
     app = make_app(Options("memory:", str(tmp_path)))
     served = {(method, route.path) for route in app.routes for method in route.methods - {"HEAD"}}  # type: ignore[attr-defined]
     served -= {(each.method, each.path) for each in PAGES}
-    served -= {(method, "/ping/{rest:path}") for method in ("GET", "POST")}  # a protocol of others
+    served -= {
+        ("GET", "/ping/{rest:path}"),
+        ("POST", "/ping/{rest:path}"),
+        ("GET", "/metrics"),
+    }  # others' protocols
     paths = description()["paths"]
     assert served == {(method.upper(), path) for path, methods in paths.items() for method in methods}
     assert len(

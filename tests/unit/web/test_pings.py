@@ -157,7 +157,7 @@ def test_a_key_that_was_revoked_is_not_found_and_one_that_pings_may_do_nothing_e
     site.settle()
     assert site.ask(f"/ping/{key}") == (404, "not found")
     site.ping(uuid)
-    for path in ("/v1/runs", "/v1/documents?kind=check", "/"):
+    for path in ("/v1/runs", "/v1/documents?kind=check", "/metrics", "/"):
         assert site.ask(path, Authorization=f"Bearer {uuid}")[0] == 403
     assert site.ask("/v1/journals/j?offset=0", b"", Authorization=f"Bearer {uuid}")[0] == 403
 
