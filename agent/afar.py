@@ -13,7 +13,7 @@ from itertools import count
 from typing import Any
 
 from ..backends.clock import root_of, token
-from . import identity, recorder, secrets
+from . import identity, recorder, secrets, signals
 from .active import ActiveRun, Tree
 from .engine import listen
 from .knobs import configure, knobs
@@ -112,6 +112,8 @@ def _move_in(sent_by: Sender) -> None:
             configure(backend=said["backend"])
         elif said["redact"]:
             configure(redact=(*knobs().redact, *said["redact"]))
+    if not process.signals:
+        process.signals = signals.watch()  # who ends a worker ends its task
     _ship_at_exit()
 
 

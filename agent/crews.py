@@ -1,7 +1,8 @@
 """What a run has submitted and not yet seen the end of, and the executor that carries it.
 
 A run ends when all that it submitted has ended. Where it fails, what has not started is cancelled; what runs already
-is waited for, except where the run's time is up or it is cancelled itself.
+is waited for. Where its time is up, or it is interrupted, nothing is waited for, and the worker processes of an
+executor that was made for it are ended.
 """
 
 from __future__ import annotations
@@ -119,8 +120,12 @@ class Crew:
         with self._lock:
             self._closed = True
             made, self._made = self._made, None
-        if made is not None:
-            made.shutdown(wait=wait)
+        if made is None:
+            return
+        if wait:
+            made.shutdown(wait=True)
+        else:
+            _stop(made)
 
 
 def _after_fork_in_child() -> None:
@@ -137,4 +142,14 @@ def makes_one(given: Any) -> bool:
 
 
 def _patient(error: BaseException) -> bool:
-    return isinstance(error, Exception) and not isinstance(error, RunTimeout)
+    return isinstance(error, Exception | SystemExit) and not isinstance(error, RunTimeout)
+
+
+def _stop(executor: Any) -> None:
+    """End it with the processes that it has started, as far as it tells of them. Threads cannot be ended."""
+    if hasattr(executor, "terminate_workers"):  # as of Python 3.14
+        return executor.terminate_workers()  # type: ignore[no-any-return]
+    workers = list((getattr(executor, "_processes", None) or {}).values())  # shutdown forgets them
+    executor.shutdown(wait=False)
+    for worker in workers:
+        worker.terminate()

@@ -16,6 +16,7 @@ from holter.agent.watchdog.adopt import catch_up
 from holter.backends.records import Run, RunQuery
 from holter.backends.urls import open_backend
 
+from .conftest import BOUND
 from .stage import alive
 
 ROOT = Path(__file__).parents[2]
@@ -208,6 +209,33 @@ def test_a_killed_worker_s_task_is_crashed_and_the_flow_sees_its_failure(home: A
     assert home.runs["dies"].state == "CRASHED"
     assert home.runs["dies"].parent_id == home.runs["main"].id
     assert (home.runs["main"].state, home.runs["main"].error["type"].rpartition(".")[2]) == ("FAILED", seen)
+
+
+def test_the_watchdog_says_so_while_the_flow_goes_on(home: Any, until: Any) -> None:
+    text = on(
+        "ProcessPoolExecutor, fork",
+        KILLED,
+        """
+        @flow(executor=executor)
+        def main():
+            dies.submit().exception(timeout=25)
+            while not os.path.exists("seen"): time.sleep(0.02)
+        main()
+        """,
+    )
+    with home.watching():
+        process = home.start([sys.executable, home.script(text)])
+        until(
+            lambda: told(home) == {"main": "RUNNING", "dies": "CRASHED"}, "the watchdog to tell of the worker"
+        )
+        (home.folder / "seen").touch()
+        assert process.wait(BOUND) == 0
+        until(lambda: told(home) == {"main": "COMPLETED", "dies": "CRASHED"}, "the flow's end")
+
+
+def told(home: Any) -> dict[str, str]:
+    """What the store says by itself: nobody looks into journals for us."""
+    return {run.name: run.state for run in home.store.runs(RunQuery())}
 
 
 @pytest.mark.long
@@ -526,3 +554,61 @@ def test_the_other_scripts_of_the_page_say_what_it_says(home: Any) -> None:
     done = home.run(scripts["killed"])
     assert done.code == 1 and "concurrent.futures.process.BrokenProcessPool: A process" in done.err
     assert home.runs["out_of_memory"].state == "CRASHED"
+
+
+# --- in a hurry ------------------------------------------------------------------------------------------------
+
+SLOW = """
+@task
+def slow(n):
+    open(f"began{n}", "w").close()
+    time.sleep(50)
+"""
+
+
+@pytest.mark.parametrize("name", [name for name in FAR if name != "Dask"])
+def test_ctrl_c_ends_the_script_and_the_workers_that_it_made(home: Any, until: Any, name: str) -> None:
+    text = on(
+        name,
+        SLOW,
+        """
+        os.setpgid(0, 0)
+        @flow(executor=executor)
+        def main(): return [future.result() for future in slow.map(range(8))]
+        main()
+        """,
+    )
+    process = home.start([sys.executable, home.script(text)])
+    until(lambda: len(list(home.folder.glob("began*"))) >= 2, "two workers to begin")
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers have it too
+    process.communicate(timeout=BOUND)
+    assert process.returncode == -signal.SIGINT
+    assert home.runs["main"].state == "CANCELLED"
+    states = [run.state for run in home.every_run if run.name == "slow"]
+    assert set(states) <= {"CANCELLED", "CRASHED"} and len(states) < 8
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ProcessPoolExecutor, fork",
+        *(pytest.param(name, marks=pytest.mark.long) for name in ("ProcessPoolExecutor, spawn", "loky")),
+    ],
+)
+def test_a_flow_whose_time_is_up_ends_the_workers_that_it_made(home: Any, name: str) -> None:
+    done = home.run(
+        on(
+            name,
+            SLOW,
+            """
+            @flow(executor=executor, timeout_seconds=4)
+            def main(): return [future.result() for future in slow.map(range(3))]
+            try: main()
+            except TimeoutError as error: print(error)
+            """,
+        )
+    )
+    assert (done.code, done.out) == (0, "ran longer than timeout_seconds=4\n")
+    assert home.runs["main"].state == "TIMED_OUT"
+    assert {run.state for run in home.every_run if run.name == "slow"} == {"CRASHED"}
+    assert {run.reason for run in home.every_run if run.name == "slow"} == {"terminated by SIGTERM"}
