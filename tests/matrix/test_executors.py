@@ -612,3 +612,21 @@ def test_a_flow_whose_time_is_up_ends_the_workers_that_it_made(home: Any, name: 
     assert home.runs["main"].state == "TIMED_OUT"
     assert {run.state for run in home.every_run if run.name == "slow"} == {"CRASHED"}
     assert {run.reason for run in home.every_run if run.name == "slow"} == {"terminated by SIGTERM"}
+
+
+def test_a_forked_child_waits_for_nothing_that_its_parent_submitted(home: Any) -> None:
+    done = home.run("""
+        @task
+        def works():
+            while not os.path.exists("go"): time.sleep(0.01)
+        @flow
+        def main():
+            works.submit()
+            child = os.fork()
+            if child == 0: return
+            assert os.waitpid(child, 0)[1] == 0
+            open("go", "w").close()
+        main()
+    """)
+    assert (done.code, done.err) == (0, "")
+    assert {run.name: run.state for run in home.every_run} == {"main": "COMPLETED", "works": "COMPLETED"}
