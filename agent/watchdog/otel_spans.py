@@ -43,18 +43,20 @@ class Trace:
 
 @define
 class Traces:
-    """Of root runs, by id; asked of the store once."""
+    """Of root runs, by id; asked of the store once their start is there."""
 
     _found: dict[str, Trace] = field(factory=dict)
 
     def of(self, store: Backend, run: Run) -> Trace:
         root = root_of(run.id)
-        if root not in self._found:
-            if len(self._found) >= _KNOWN:
-                self._found.clear()
-            start = next((each for each in store.events(root) if each["event"] == "start"), {})
-            self._found[root] = trace_of(root, start)
-        return self._found[root]
+        if root in self._found:
+            return self._found[root]
+        start = next((each for each in store.events(root) if each["event"] == "start"), None)
+        if start is None:  # it may be on its way in another journal, and say something else
+            return trace_of(root, {})
+        if len(self._found) >= _KNOWN:
+            self._found.clear()
+        return self._found.setdefault(root, trace_of(root, start))
 
 
 def trace_of(root: str, start: Json) -> Trace:

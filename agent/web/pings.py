@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from attrs import frozen
+from attrs import field, frozen
 from loguru import logger
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
@@ -34,7 +34,7 @@ _NAME = 100  # characters of a slug at most
 class Address:
     """What an address says. `secret` is a uuid or a ping key; `slug` None where the uuid names the job."""
 
-    secret: str
+    secret: str = field(repr=False)  # a traceback in the log shows the rest
     slug: str | None
     action: str = SUCCESS
     exit_code: int | None = None

@@ -223,6 +223,17 @@ def test_what_is_inside_may_end_after_the_root_and_history_stays_where_it_is(sit
     assert (root.flags, inner.flags) == (0x300, 0x100)
 
 
+def test_a_step_whose_root_is_not_here_yet_does_not_settle_the_trace(site: Site) -> None:
+    traces = spans.Traces()
+    site.scribe.start("r1.1", "step", "task", parent="r1")
+    site.scribe.end("r1.1", "COMPLETED")
+    step = site.store.run("r1.1")
+    assert step is not None
+    assert traces.of(site.store, step).parent == b""
+    site.scribe.start("r1", traceparent=PARENT)
+    assert traces.of(site.store, step).id.hex() == PARENT.split("-")[1]
+
+
 def test_lines_stay_here_where_the_settings_say_so(site: Site) -> None:
     site.settings = evolve(site.settings, otel=evolve(site.settings.otel, logs=False))
     site.exporter.use(site.settings)
