@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from json import dumps
 
 from ..backends.errors import HolterError
+from .host_seal import is_sealed
 from .identity import host
 from .secrets import BLANK, WORD_LIMIT
 from .tape import ARGV_LIMIT, CAUSE, PARENT
@@ -33,9 +34,9 @@ class NotRerun(HolterError, RuntimeError):
     """This run cannot be started again from here."""
 
 
-def command_of(backend: Backend, run: Run) -> tuple[list[str], str]:
+def command_of(backend: Backend, run: Run, home: str) -> tuple[list[str], str]:
     """The argv and the folder with which `run` is started again. Raises NotRerun: for a run inside another, one that
-    goes on, of another host, and where its command line is not known whole."""
+    goes on, of another host, one that was not recorded into `home`, and where its command line is not known whole."""
     if run.parent_id is not None:
         raise NotRerun(
             f"{run.id} ran inside {run.root_id}", hint=f"`holter rerun {run.root_id}` starts all of it again"
@@ -44,17 +45,21 @@ def command_of(backend: Backend, run: Run) -> tuple[list[str], str]:
         raise NotRerun(f"{run.id} is {run.state}", hint=f"`holter logs -f {run.id}` follows it to its end")
     if run.host != host():
         raise NotRerun(f"{run.id} ran on {run.host}, this is {host()}", hint=f"type it on {run.host}")
-    argv = _argv_of(backend, run)
+    header = _header(backend, run)
+    argv, folder = _argv_of(header, run), header.get("cwd") or run.cwd
     if why := _unknown(argv):
         raise NotRerun(
             f"the command line of {run.id} {why}",
             hint=f"`holter show {run.id}` has the rest: start it by hand",
         )
-    if run.cwd is None or not os.path.isdir(run.cwd):
+    if folder is None or not os.path.isdir(folder):
+        raise NotRerun(f"the folder of {run.id} is gone: {folder}", hint="make it again, or start it by hand")
+    if argv != header.get("argv") or not is_sealed(home, header):
         raise NotRerun(
-            f"the folder of {run.id} is gone: {run.cwd}", hint="make it again, or start it by hand"
+            f"{run.id} carries no seal of {home}: what others sent starts nothing here",
+            hint=f"`holter show {run.id}` has its command line: if you trust it, start it by hand",
         )
-    return argv, run.cwd
+    return argv, str(folder)
 
 
 def environment(environ: Mapping[str, str], patterns: Sequence[str] | None, cause: Json) -> dict[str, str]:
@@ -75,15 +80,19 @@ def holter(*words: str) -> list[str]:
     return [sys.executable, "-P", "-m", "holter", *words]  # -P: nothing is imported from the job's folder
 
 
-def _argv_of(backend: Backend, run: Run) -> list[str]:
+def _header(backend: Backend, run: Run) -> Json:
+    """What the run's process said of itself."""
+    known = backend.processes(open_only=False, journals=[run.journal]) if run.journal else []
+    return known[0].header if known else {}
+
+
+def _argv_of(header: Json, run: Run) -> list[str]:
     if run.kind != "command":
         return list(run.argv)
-    known = backend.processes(open_only=False, journals=[run.journal] if run.journal else [])
-    own = list(known[0].header.get("argv") or ()) if known else []  # of `holter run`: with its options
+    own = list(header.get("argv") or ())  # of `holter run`: with its options
     if "run" in own[:4] and len(own) < ARGV_LIMIT and own[-len(run.argv) :] == list(run.argv):
         return own
-    tags = [word for tag in run.tags for word in ("--tag", tag)]
-    return holter("run", "--name", run.name, *tags, "--", *run.argv) if run.argv else []
+    return list(run.argv)
 
 
 def _unknown(argv: Sequence[str]) -> str:

@@ -203,7 +203,8 @@ def _open() -> Journal | None:
     try:
         os.makedirs(settings.home, mode=0o700, exist_ok=True)
         journal = Journal(
-            f"{settings.home}/journals", header(settings.project, settings.backend, settings.heartbeat)
+            f"{settings.home}/journals",
+            header(settings.home, settings.project, settings.backend, settings.heartbeat),
         )
     except OSError as error:
         process.off = True
@@ -220,15 +221,21 @@ def _open() -> Journal | None:
     return journal
 
 
-def header(project: str, backend: str, heartbeat: float) -> dict[str, Any]:
-    """What a journal of this process says first: who it is, what it runs, and which store it is for."""
+def header(home: str, project: str, backend: str, heartbeat: float) -> dict[str, Any]:
+    """What a journal of this process says first: who it is, what it runs, under the seal of `home`, and which store
+    it is for."""
     from ..backends.urls import redacted
+    from .host_seal import seal_of
 
     script = sys.argv[0] if sys.argv and os.path.isfile(sys.argv[0]) else None
-    return {
+    who = {
         **identity.me(),
         "argv": secrets.command_line(list(getattr(sys, "orig_argv", sys.argv)))[:ARGV_LIMIT],
         "cwd": cwd(),
+    }
+    return {
+        **who,
+        "seal": seal_of(home, who),
         "code": identity.code_of(script),
         "project": project,
         "store": redacted(backend),

@@ -27,7 +27,7 @@ def rerun(run: str) -> int:
     with opened() as desk:
         desk.refresh()
         found = find_run(desk.backend, run)
-        argv, folder = command_of(desk.backend, found)
+        argv, folder = command_of(desk.backend, found, desk.settings.home)
         allowed = desk.settings.rerun.env
     screen.say(f"again {found.id}: {shlex.join(argv)} (in {folder})")
     environ = environment(os.environ, allowed, {"rerun_of": found.id, "by": me()["user"]})

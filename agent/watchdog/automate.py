@@ -156,7 +156,7 @@ class Automations:
         elif run is None:
             raise HolterError("there is no run to start again", hint="`holter run` the job once on this host")
         else:
-            argv, folder = command_of(store, run)
+            argv, folder = command_of(store, run, settings.home)
             cause["rerun_of"] = run.id
         allowed = settings.rerun.env if settings.rerun.env is not None else ALLOWED
         environ = environment(os.environ, allowed, cause)

@@ -23,7 +23,7 @@ class Judge:
         """Raises OSError where the home cannot be written."""
         self._backend = backend
         self._clock = clock
-        self._journal = Journal(f"{home}/journals", header(project, backend.url, 0.0))
+        self._journal = Journal(f"{home}/journals", header(home, project, backend.url, 0.0))
         self._offset = 0
         self._at = 0.0
 

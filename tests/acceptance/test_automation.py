@@ -16,6 +16,11 @@ JOB = """
 """
 
 
+def events(host: Host) -> list[str]:
+    """Of the open incidents; a busy machine has one of its own."""
+    return [held.value["incident"]["event"] for _, held in host.store.list("incident")]
+
+
 def test_a_crashed_job_is_rerun_as_often_as_the_bound_says_and_then_an_incident_says_so(
     new_host: Callable[[], Host],
 ) -> None:
@@ -24,8 +29,7 @@ def test_a_crashed_job_is_rerun_as_often_as_the_bound_says_and_then_an_incident_
     script = host.script(JOB)
     with host.watching():
         host.run(script)
-        told = wait_until(lambda: [held.value for _, held in host.store.list("incident")], "the incident")
-    assert [each["incident"]["event"] for each in told] == ["automation"]
+        wait_until(lambda: "automation" in events(host), "the incident")
     first, *again = host.runs()
     assert [run.state for run in (first, *again)] == ["CRASHED"] * 3
     assert [run.cause and run.cause["rerun_of"] for run in again] == [first.id, again[0].id]

@@ -102,7 +102,7 @@ async def run_again(request: Request, token: Token, state: State) -> Response:
 
     def started(store: Backend, run: Run) -> None:
         try:
-            argv, folder = command_of(store, run)
+            argv, folder = command_of(store, run, state.options.home)
         except HolterError as error:
             raise Refusal(409, error.message, error.hint or "") from None
         cause = {"rerun_of": run.id, "by": identity.me()["user"]}
