@@ -1,4 +1,7 @@
-"""Holter: a Holter monitor for scripts. Every name is loaded on first use; importing this starts nothing."""
+"""Holter: a Holter monitor for scripts. Every name is loaded on first use; importing this starts nothing.
+
+PYTEST_DONT_REWRITE: pytest would warn of it where this is loaded before it, as by `holter run --as-prefect -m pytest`.
+"""
 
 from __future__ import annotations
 

@@ -106,6 +106,18 @@ def test_the_command_works_from_the_wheel(site: Path, tmp_path: Path) -> None:
     assert (site / "bin" / "holter").exists()
 
 
+def test_pytest_has_nothing_to_say_of_the_plugin_where_holter_is_loaded_before_it(
+    site: Path, tmp_path: Path
+) -> None:
+    """pytest marks what a package of a plugin has installed, and warns of what it finds loaded."""
+    tmp_path.joinpath("test_it.py").write_text("def test_it(holter_runs): assert holter_runs() == []\n")
+    code = "import holter.agent.flows, pytest, sys; sys.exit(pytest.main(['-W', 'error', '-p', 'no:cacheprovider']))"
+    said = run(
+        sys.executable, "-W", "error", "-c", code, cwd=tmp_path, PYTHONPATH=str(site), HOME=str(tmp_path)
+    )
+    assert "1 passed" in said
+
+
 @pytest.mark.long
 def test_the_demo_works_from_the_wheel(site: Path, tmp_path: Path) -> None:
     said = run(
