@@ -102,6 +102,7 @@ def test_a_cell_is_a_run_and_behaves_as_it_would_without(notebook: Notebook, tmp
     assert silent.value is None and "flow cell" in silent.cards[0]
     assert failed.error.ename == "KeyError" and failed.printed == ""
     assert "values['nothing']" in re.sub(r"\x1b\[[\d;]*m", "", "\n".join(failed.error.traceback))
+    assert "drivers.py" not in "".join(failed.error.traceback)  # it begins in the cell
     assert "FAILED" in failed.cards[0] and "KeyError" in failed.cards[0]
     assert after.value == "(3, 4, 3)"
     assert wrong.printed.startswith("UsageError: %%holter does not know --tga (")
