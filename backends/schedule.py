@@ -154,7 +154,7 @@ class Schedule:
         Raises ScheduleError for text that is none of these and for an unknown zone.
         """
         check_syntax(text)
-        zone = _zone(timezone or "UTC")
+        zone = time_zone(timezone or "UTC")
         words = text.split()
         if words[0] == "every":
             return cls(text, timezone, "", parse_duration(words[1]), zone)
@@ -218,14 +218,20 @@ def _iterate(cron: str, at: float, zone: tzinfo, *, reverse: bool = False) -> It
     return (moment.timestamp() for moment in times)
 
 
-def _zone(name: str) -> tzinfo:
+def time_zone(name: str) -> tzinfo:
+    """The zone of this name, from the system's database or the package tzdata. Raises ScheduleError."""
+    from datetime import UTC
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
     try:
-        return ZoneInfo(name)
+        return UTC if name == "UTC" else ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, TypeError, OSError):
+        known = available_timezones()
+        if not known:
+            hint = "install the system's tzdata, or: pip install tzdata"
+            raise ScheduleError("this machine knows no time zones but UTC", hint=hint) from None
         from difflib import get_close_matches
 
-        near = get_close_matches(str(name), available_timezones(), n=1, cutoff=0.5)
+        near = get_close_matches(str(name), known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}?" if near else "write a name like Europe/Berlin"
         raise ScheduleError(f"there is no time zone {_shown(name)}", hint=hint) from None

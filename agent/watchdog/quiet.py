@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime, time, timedelta
-from zoneinfo import ZoneInfo
 
 from attrs import asdict
 
 from ...backends.records import Json
+from ...backends.schedule import time_zone
 from ..setting_types import QuietHours
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -21,7 +21,7 @@ def quiet_until(hours: QuietHours | None, now: float) -> float | None:
     """
     if hours is None:
         return None
-    zone = ZoneInfo(hours.timezone)
+    zone = time_zone(hours.timezone)
     today = datetime.fromtimestamp(now, zone).date()
     start, end = time.fromisoformat(hours.start), time.fromisoformat(hours.end)
     for day in (today - timedelta(days=1), today):

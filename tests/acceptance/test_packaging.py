@@ -156,9 +156,7 @@ def test_what_the_package_imports_is_what_it_depends_on(site: Path, metadata: Me
     imported = {name.partition(".")[0] for module in modules for name in imports(module)}
     foreign = {DISTRIBUTIONS.get(name, name) for name in imported - sys.stdlib_module_names - {"holter"}}
     foreign -= HOSTS | ENGINES
-    foreign = (
-        foreign - CORE - (SERVERS if extra == "testing" else set()) if extra else foreign | {"tzdata"}
-    )  # which zoneinfo reads
+    foreign = foreign - CORE - (SERVERS if extra == "testing" else set()) if extra else foreign
     assert {re.split(r"[\[<>=; ]", line)[0] for line in required} == foreign
 
 

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from json import dumps
-from zoneinfo import ZoneInfo
 
 from attrs import frozen
 from markupsafe import Markup
@@ -17,6 +16,7 @@ from ....backends.base import Backend
 from ....backends.clock import SYSTEM
 from ....backends.ledger import Entry
 from ....backends.records import Bucket, Json, Run, RunQuery
+from ....backends.schedule import time_zone
 from ....backends.verdicts import FAILURES
 from ... import jobs, ledgers, reports
 from ...drawings import kind_of
@@ -107,7 +107,7 @@ def calendar_of(days: Iterable[Bucket], now: float) -> Markup:
 
 def hours_of(hours: Iterable[Bucket], zone: str | None) -> Markup:
     """Runs by the hour of the day at which they began, in the zone of the job's schedule (None: UTC)."""
-    where, counts = (ZoneInfo(zone) if zone else UTC), [Counter[str]() for _ in range(24)]
+    where, counts = (time_zone(zone) if zone else UTC), [Counter[str]() for _ in range(24)]
     for each in hours:
         counts[datetime.fromtimestamp(each.at, where).hour].update(each.by_state)
     named = [(f"{hour:02}:00 {zone or 'UTC'}", counted) for hour, counted in enumerate(counts)]

@@ -206,6 +206,26 @@ def test_an_unknown_zone_names_the_nearest() -> None:
         Schedule.parse("0 2 * * *", "Europe/Berln")
 
 
+def test_a_machine_without_time_zones_says_what_to_install_and_keeps_utc() -> None:
+    """Some containers are so small."""
+    code = """
+import sys, zoneinfo
+zoneinfo.reset_tzpath([])
+sys.modules["tzdata"] = None
+from holter.backends.schedule import Schedule
+print(Schedule.parse("0 2 * * *", "UTC").next_after(0.0))
+try:
+    Schedule.parse("0 2 * * *", "Europe/Berlin")
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.splitlines()[0] == "7200.0", done.stderr
+    said = done.stdout.splitlines()[1]
+    assert said.startswith("ScheduleError this machine knows no time zones but UTC")
+    assert "pip install tzdata" in said
+
+
 def test_the_syntax_check_of_a_decorator_lets_every_schedule_pass_that_parses() -> None:
     for text in ("0 2 * * *", "@daily", "every 15m", "*/5 8-18 * * 1-5"):
         check_syntax(text)
