@@ -361,7 +361,6 @@ def test_a_worker_of_another_host_keeps_its_own_journal_and_reaches_the_same_sto
 
 
 def test_what_is_configured_and_what_is_secret_here_is_so_in_a_worker_too(home: Any) -> None:
-    home.settings("redact: ['*_pin']")
     done = home.run(
         on(
             "ProcessPoolExecutor, spawn",
@@ -371,7 +370,7 @@ def test_what_is_configured_and_what_is_secret_here_is_so_in_a_worker_too(home: 
             """,
             """
             import holter
-            holter.configure(home="elsewhere", project="configured")
+            holter.configure(home="elsewhere", project="configured", redact=["*_pin"])
             @flow(executor=executor, log_prints=True)
             def main(password): step.submit(f"ftp://x?{password}", "1234567").result()
             main("correct-horse")
@@ -384,7 +383,7 @@ def test_what_is_configured_and_what_is_secret_here_is_so_in_a_worker_too(home: 
     runs = home.runs
     assert runs["step"].parent_id == runs["main"].id
     assert runs["step"].project == runs["main"].project == "configured"
-    assert runs["step"].parameters == {"url": "ftp://x?***", "door_pin": "1234567"}
+    assert runs["step"].parameters == {"url": "ftp://x?***", "door_pin": "***"}
     assert texts(home, runs["step"]) == ["opens ftp://x?***"]
 
 
@@ -405,8 +404,9 @@ print(main())
 """
 
 
-def test_the_records_of_a_pool_s_workers_have_arrived_when_the_script_ends(home: Any) -> None:
-    assert home.run(on("ProcessPoolExecutor, spawn", EVERYTHING, ONE)).code == 0
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_the_records_of_a_pool_s_workers_have_arrived_when_the_script_ends(home: Any, method: str) -> None:
+    assert home.run(on(f"ProcessPoolExecutor, {method}", EVERYTHING, ONE)).code == 0
     assert {run.name: run.state for run in home.store.runs(RunQuery())} == {
         "main": "COMPLETED",
         "square": "COMPLETED",
@@ -478,6 +478,8 @@ def test_without_cloudpickle_what_cannot_be_sent_says_what_to_do(home: Any, name
                 for future in (make().submit(1), gives.submit()):
                     error = future.exception()
                     print(type(error).__name__, error)
+                assert task(os.path.basename).submit("a/b").result() == "b"
+                assert given.with_options(retries=1).with_options(name="again").submit(Here(1)).result().n == 2
                 return given.submit(Here(1)).result().n
             print(main())
             """,
