@@ -24,7 +24,8 @@ _PATIENCE = 60.0  # seconds to wait for an answer: a delivery without one is to 
 
 class Apprise:
     """Any service that Apprise knows, by its URL. It gets the alert's `title` and `body`, cut to what the service
-    takes. With `format=` or `overflow=` in its URL, Apprise gets the whole and does with it as told there.
+    takes. With `format=` or `overflow=` in its URL, Apprise gets the whole and does with it as told there. Redirects are
+    followed only with `redirect=yes` in it: a far server must not send an alert on to whom only this host can reach.
 
     Apprise has no time limit for a whole delivery, so it works in a thread that is left behind after the timeout;
     that thread ends by Apprise's own socket timeouts. Apprise does not tell permanent failures from others, nor
@@ -43,7 +44,9 @@ class Apprise:
             self._parts.update((part, unquote(part)))
         scheme = url.partition(":")[0]
         self._place = f"Apprise {scheme}://"
-        asset = self._apprise.AppriseAsset(app_id="Holter", app_desc="Holter", storage_mode="memory")
+        asset = self._apprise.AppriseAsset(
+            app_id="Holter", app_desc="Holter", storage_mode="memory", http_redirects=False
+        )
         self._service = self._apprise.Apprise(asset=asset)
         with self._overheard() as said:
             if not self._service.add(url):

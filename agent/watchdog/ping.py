@@ -36,11 +36,12 @@ class Pinger:
     def _call(self, url: str) -> None:
         from http.client import HTTPException
         from urllib.error import URLError
-        from urllib.request import urlopen
+
+        from .redirects import opener
 
         error = ""
         try:
-            with urlopen(expand(url), timeout=TIMEOUT):  # noqa: S310 - the settings' own URL, http by `check`
+            with opener().open(expand(url), timeout=TIMEOUT):
                 pass
         except URLError as problem:
             error = str(problem.reason)
