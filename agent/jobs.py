@@ -15,6 +15,7 @@ from urllib.parse import quote
 from attrs import asdict, evolve, field, frozen
 
 from ..backends.base import Backend, Registry
+from ..backends.errors import ScheduleError
 from ..backends.expected import Expectation
 from ..backends.fold import ENDINGS, OPEN
 from ..backends.records import Json, Run, RunQuery
@@ -78,6 +79,18 @@ def expectation(last: Run | None, configured: object, said: Registered | None) -
     if last is not None and said is not None and last.created_at <= said.forgotten_at:
         declared = None
     return Expectation.of(declared, configured, said.check if said else None)
+
+
+def usable(last: Run | None, configured: object, said: Registered | None) -> Expectation:
+    """As `expectation`, for who shows many jobs: a schedule or zone that a client declared and that does not parse
+    counts for nothing (the watchdog says so when it judges the job)."""
+    try:
+        return expectation(last, configured, said)
+    except ScheduleError:
+        if last is None or not last.check:
+            raise
+        left = {key: value for key, value in last.check.items() if key not in ("schedule", "timezone")}
+        return expectation(evolve(last, check=left), configured, said)
 
 
 def query_of(project: str, name: str) -> Json:

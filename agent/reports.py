@@ -94,7 +94,7 @@ def _job_report(
     tried = sum(count for state, count in counts.items() if state in ENDINGS and state not in NO_ATTEMPT)
     last = backend.run(figures.last["id"])
     said = registered.get(jobs.key_of(figures.project, figures.name))
-    kept = _kept(backend, jobs.expectation(last, checks.get(figures.name), said), query, figures)
+    kept = _kept(backend, jobs.usable(last, checks.get(figures.name), said), query, figures)
     return JobReport(
         figures=figures,
         success_rate=counts.get("COMPLETED", 0) / tried if tried else None,
@@ -221,7 +221,7 @@ def _status(
     of: Json = {"kinds": (kind,)} if kind else {}
     newest = backend.runs(evolve(jobs.newest_of(project, name), **of))
     last, mine = (newest[0] if newest else None), said.get(key)
-    expected = jobs.expectation(last, configured, mine)
+    expected = jobs.usable(last, configured, mine)
     head = ledgers.head(backend, key) if expected.schedule else None
     since = 0.0 if last else jobs.declared_since(settings, name, mine, now)
     record = jobs.record_of(backend, project, name, expected, mine, head.since if head else since, **of)

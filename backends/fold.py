@@ -353,8 +353,11 @@ def _advance(doc: Doc, rank: int, state: str) -> None:
 
 
 def _process(process: Doc, event: Event) -> None:
-    if _fits(_HEADER, event):
-        process["header"] = {key: value for key, value in event.items() if key not in ("event", "c")}
+    process["header"] = {
+        key: value
+        for key, value in event.items()
+        if key not in ("event", "c") and (value is None or key not in _HEADER or _HEADER[key](value))
+    }
 
 
 def _beat(process: Doc, event: Event) -> None:
@@ -416,7 +419,9 @@ _SHAPES: dict[str, Shape] = {
 }
 _NEEDED = {"attempt": ("attempt",), "retry": ("attempt",), "forgot": ("lines",)}
 _HEADER: Shape = {
-    **dict.fromkeys(("host", "user", "project", "cwd"), _text),
+    **dict.fromkeys(("host", "user", "project", "cwd", "boot", "python", "store", "zone"), _text),
+    "heartbeat": _number,
+    "utc_offset": lambda value: _number(value) and abs(value) <= 86400,
     "pid": _count,
     "argv": _texts,
     "code": _object,

@@ -12,6 +12,7 @@ from attrs import field, frozen
 
 from .clock import rfc3339
 from .fold import ENDINGS, OPEN, STALE
+from .shapes import ABOUT, CAUSE, CHECK, CODE, ERROR, PROGRESS, USAGE, fitting
 
 Json = dict[str, Any]
 
@@ -92,7 +93,7 @@ class Run:
             parameters=doc.get("parameters") or {},
             result=end.get("result"),
             tags=tuple(doc.get("tags") or ()),
-            error=end.get("error"),
+            error=fitting(end.get("error"), ERROR),
             reason=doc.get("reason"),
             created_at=doc.get("created_at", 0.0),
             started_at=doc.get("started_at"),
@@ -101,17 +102,17 @@ class Run:
             host=header.get("host"),
             pid=header.get("pid"),
             user=header.get("user"),
-            code=doc.get("code") or header.get("code"),
+            code=fitting(doc.get("code") or header.get("code"), CODE),
             argv=tuple(doc.get("argv") or header.get("argv") or ()),
             cwd=doc.get("cwd") or header.get("cwd"),
             exit_code=end.get("exit_code"),
             signal=end.get("signal"),
-            usage=end.get("usage"),
-            about=end.get("about"),
-            progress=doc.get("progress"),
+            usage=fitting(end.get("usage"), USAGE),
+            about=fitting(end.get("about"), ABOUT),
+            progress=fitting(doc.get("progress"), PROGRESS),
             artifacts=tuple(artifacts),
-            check=doc.get("check"),
-            cause=doc.get("cause"),
+            check=fitting(doc.get("check"), CHECK),
+            cause=fitting(doc.get("cause"), CAUSE),
             slots=tuple(doc.get("slots") or ()),
             log_lines=doc.get("log_lines", 0),
             dropped=doc.get("dropped"),
@@ -164,14 +165,16 @@ def _tries(doc: Json, end: Json) -> list[Json]:
             "attempt": number,
             "started_at": entry.get("started_at"),
             "ended_at": entry.get("ended_at"),
-            "error": entry.get("error"),
+            "error": fitting(entry.get("error"), ERROR),
             "reason": entry.get("reason"),
             "delay_seconds": entry.get("delay_seconds"),
         }
         for number, entry in sorted(tries.items())
     ]
     if out and out[-1]["ended_at"] is None and doc.get("ended_at") is not None:
-        out[-1].update(ended_at=doc["ended_at"], error=end.get("error"), reason=doc.get("reason"))
+        out[-1].update(
+            ended_at=doc["ended_at"], error=fitting(end.get("error"), ERROR), reason=doc.get("reason")
+        )
     return out
 
 
