@@ -1,7 +1,7 @@
 """What readers rely on in the objects that a client writes into its events: `check`, `error`, `usage` and the like.
 
 The fold looks at an event's own fields; what is inside of them may come from any client of any version. A member
-that is not of the type that it should be is left out, as if it had not been written: the record stays, no reader breaks.
+that is not of the type that it should be is left out, as if it had not been written: the record stays.
 """
 
 from __future__ import annotations
@@ -69,12 +69,12 @@ def _texts_by_name(value: Any) -> Any:
     return value if isinstance(value, dict) and _texts([*value.values()]) is not None else _wrong(value)
 
 
-def _schedule(value: Any) -> str:
+def _schedule(value: Any) -> Any:
     check_syntax(value)
     return _text(value)
 
 
-def _rate(value: Any) -> str:
+def _rate(value: Any) -> Any:
     parse_rate(value)
     return _text(value)
 
