@@ -24,8 +24,8 @@ _PATIENCE = 60.0  # seconds to wait for an answer: a delivery without one is to 
 
 class Apprise:
     """Any service that Apprise knows, by its URL. It gets the alert's `title` and `body`, cut to what the service
-    takes. With `format=` or `overflow=` in its URL, Apprise gets the whole and does with it as told there. Redirects are
-    followed only with `redirect=yes` in it: a far server must not send an alert on to whom only this host can reach.
+    takes. With `format=` or `overflow=` in its URL, Apprise gets the whole and does with it as told there.
+    Redirects are followed only with `redirect=yes` in it: a far server must not choose whom this host calls.
 
     Apprise has no time limit for a whole delivery, so it works in a thread that is left behind after the timeout;
     that thread ends by Apprise's own socket timeouts. Apprise does not tell permanent failures from others, nor
