@@ -109,6 +109,7 @@ def test_the_healthchecks_decorator_starts_ends_and_fails_runs(pinged: Pinged) -
     assert "rows=4" in pinged.host.holter("logs", good["id"]).out
 
 
+@pytest.mark.long
 def test_a_client_that_was_killed_leaves_a_run_that_is_overdue_and_later_ones_go_on(
     pinged: Pinged, until: Any
 ) -> None:

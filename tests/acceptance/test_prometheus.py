@@ -134,29 +134,30 @@ def test_the_rules_fire_when_they_should_and_not_before(promtool: str, tmp_path:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_textfile_is_replaced_whole_and_a_folder_that_is_not_there_is_one_line(busy: Any) -> None:
-    folder = busy.home / "textfiles"
+def test_the_textfile_is_replaced_whole_and_a_folder_that_is_not_there_is_one_line(host: Any) -> None:
+    host.holter("run", "--name", "etl", "--", "true")
+    folder = host.home / "textfiles"
     folder.mkdir()
     target = folder / "holter.prom"
     for _ in range(2):
-        done = busy.holter("metrics", "--output", str(target))
+        done = host.holter("metrics", "--output", str(target))
         assert (done.code, done.out, done.err) == (0, "", "")
         assert [each.name for each in folder.iterdir()] == ["holter.prom"]
         assert target.stat().st_mode & 0o777 == 0o644
         assert "holter_job_well" in read(target.read_text())
-    done = busy.holter("metrics", "--output", str(folder / "no" / "where.prom"))
+    done = host.holter("metrics", "--output", str(folder / "no" / "where.prom"))
     assert (done.code, done.err.count("\n")) == (1, 1)
     assert "cannot write" in done.err
 
 
-def test_the_watchdog_serves_metrics_on_a_port_of_loopback(busy: Any, until: Any) -> None:
-    with busy.watching("--metrics-port", "0") as dog:
-        (url,) = until(lambda: re.findall(r"metrics at (\S+)", busy.watch_log), "it says where")
+def test_the_watchdog_serves_metrics_on_a_port_of_loopback(host: Any, until: Any) -> None:
+    with host.watching("--metrics-port", "0") as dog:
+        (url,) = until(lambda: re.findall(r"metrics at (\S+)", host.watch_log), "it says where")
         found = read(fetch(url))
         assert [value for _, value in found["holter_watchdog_up"]] == [1]
         dog.send_signal(signal.SIGTERM)
         assert dog.wait(30) == 0
-    assert busy.holter("watch", "--once", "--metrics-port", "0").code == 2
+    assert host.holter("watch", "--once", "--metrics-port", "0").code == 2
 
 
 @pytest.fixture

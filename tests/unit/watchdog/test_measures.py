@@ -15,7 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from holter.agent.exposition import text
-from holter.agent.settings import Limit, Settings, load
+from holter.agent.settings import Check, Limit, Settings, load
 from holter.agent.watchdog import counting, measures, pulse
 from holter.agent.watchdog.counting import count
 from holter.agent.watchdog.metrics_port import MetricsPort
@@ -211,6 +211,22 @@ def test_a_job_is_told_as_it_is_judged(
     ]
     assert found["holter_run_duration_seconds_sum"] == [(ETL, 4.0)]
     assert found["holter_job_problem"] == [({**ETL, "event": "failed"}, 1)]
+
+
+def test_no_sample_is_there_twice_whatever_the_jobs_are_called(
+    store: Backend, settings: Settings, scribe: Scribe, clock: HandSetClock
+) -> None:
+    """A Prometheus that meets one refuses the whole page."""
+    settings.checks["etl"] = settings.checks["never"] = Check(schedule="@daily")
+    read(store, settings, clock)
+    clock.now += 1
+    for number, (kind, project) in enumerate([("flow", "shop"), ("command", "shop"), ("flow", "bank")]):
+        scribe.start(f"r{number}", kind=kind, project=project)
+        scribe.end(f"r{number}", "COMPLETED", seconds=1.0)
+        scribe.start(f"s{number}", kind=kind, project=project)
+    for name, values in read(store, settings, clock).items():
+        labels = [tuple(sorted(labels.items())) for labels, _ in values]
+        assert len(set(labels)) == len(labels), name
 
 
 def test_who_may_see_one_project_is_told_of_its_jobs_and_of_nothing_else(
