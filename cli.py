@@ -95,19 +95,13 @@ def demo() -> int:
 
 
 @cli.command()
-def init() -> None:
+@click.option("--system", is_flag=True, help="Of a system-wide home, for scripts of several users.")
+@click.option("--group", default="holter", show_default=True, help="With --system: whose users may record.")
+def init(system: bool, group: str) -> None:
     """Write a holter.yaml with every setting explained."""
-    from .agent.knobs import home
-    from .agent.settings import TEMPLATE
+    from .agent.terminal.beginning import begin
 
-    path = os.environ.get("HOLTER_CONFIG") or f"{home()}/holter.yaml"
-    os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
-    try:
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(TEMPLATE)
-    except FileExistsError:
-        raise HolterError(f"{path} exists and was left as it is", hint="edit it, or move it away") from None
-    click.echo(f"Wrote {path}\nNext: edit it, then `holter doctor`, `holter alerts test` and `holter watch`.")
+    begin(system, group)
 
 
 @cli.command(context_settings={"allow_interspersed_args": False})

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SUFFIX = ".jsonl"
 FORMAT = 1
+LONGEST = 2**26  # bytes of a line that are taken into memory
 
 
 class Journal:
@@ -95,4 +96,6 @@ def read(fd: int, offset: int, limit: int) -> bytes:
     end = data.rfind(b"\n") + 1
     if end or len(data) < limit:
         return data[:end]
+    if limit >= LONGEST:
+        raise ValueError(f"a line of more than {LONGEST} bytes, which no process of ours wrote")
     return read(fd, offset, limit * 4)  # a single line longer than the limit

@@ -45,6 +45,8 @@ def command_of(backend: Backend, run: Run, home: str) -> tuple[list[str], str]:
         raise NotRerun(f"{run.id} is {run.state}", hint=f"`holter logs -f {run.id}` follows it to its end")
     if run.host != host():
         raise NotRerun(f"{run.id} ran on {run.host}, this is {host()}", hint=f"type it on {run.host}")
+    if os.geteuid() == 0 and run.user not in (None, "root"):
+        raise NotRerun(f"{run.id} ran as {run.user}, and this is root", hint=f"type it as {run.user}")
     header = _header(backend, run)
     argv, folder = _argv_of(header, run), header.get("cwd") or run.cwd
     if why := _unknown(argv):

@@ -30,6 +30,7 @@ from .setting_types import (
     Settings,
     WatchdogSettings,
 )
+from .shared_home import is_shared
 
 __all__ = [
     "Channel",
@@ -182,6 +183,8 @@ def _write_cache(home: str, cache: dict[str, Any]) -> None:
         for each in (home, folder):  # one by one: makedirs gives its mode to the last folder only
             os.makedirs(each, mode=0o700, exist_ok=True)
         with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w") as file:
+            if is_shared(home):
+                os.fchmod(file.fileno(), 0o640)
             file.write(dumps(cache))
         os.replace(draft, f"{folder}/knobs.json")
     except OSError:  # a home that is read-only or full: then every job reads the YAML itself

@@ -65,13 +65,14 @@ def _store_step(step: Callable[P, R]) -> Callable[P, R | None]:
 
 
 class Shipper:
-    """Ships one process's journal. `carry` gives the open runs when the journal is replaced by a new file."""
+    """Ships one process's journal. `carry` gives the open runs when the journal is replaced by a new file. Without
+    `open_store` others ship it, and here it only beats."""
 
     def __init__(
         self,
         journal: Journal,
         heartbeat: float,
-        open_store: Callable[[], Backend],
+        open_store: Callable[[], Backend] | None,
         carry: Callable[[], list[str]],
     ) -> None:
         self.journal = journal
@@ -100,8 +101,9 @@ class Shipper:
 
         if not _in_main_interpreter():
             return
-        self._join = _start_joinable(self._run)
-        self.running = True
+        if self._open_store is not None:
+            self._join = _start_joinable(self._run)
+            self.running = True
         _thread.start_new_thread(self._keep_beating, ())
 
     def finish(self, unfinished: dict[str, Any]) -> None:
@@ -128,6 +130,8 @@ class Shipper:
     @harmless
     def _beat(self) -> None:
         self._beats += 1
+        if self._open_store is None:
+            self.behind = self.journal.size() > CAP
         self.journal.write(encode({"event": "beat", "at": time.time(), "seq": self._beats, **used()}))
 
     def _run(self) -> None:
@@ -166,11 +170,11 @@ class Shipper:
             return False
         size = self.journal.size()
         if size > self._offset:
-            if self._store is None:
+            if self._store is None and self._open_store is not None:
                 with loading:  # and its modules with it
                     self._store = self._open_store()
             data = read(self.journal.fd, self._offset, BATCH)
-            if not data:
+            if not data or self._store is None:
                 return False  # a torn tail
             self._offset = _send(self._store, self.journal.id, self._offset, data)
         self.behind = size - self._offset > CAP

@@ -24,6 +24,7 @@ from urllib.parse import quote, unquote
 
 from ..backends.errors import SettingsError, StorageError
 from . import identity
+from .shared_home import is_guest
 
 FREE, HELD, UNUSABLE = "free", "held", "unusable"
 _NOT_OURS = (errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENXIO, errno.ENODEV)
@@ -119,6 +120,12 @@ def make_folder(home: str, limit: str) -> str:
     """Make a limit's folder and return it. Raises OSError; a symbolic link in its place is refused."""
     os.makedirs(home, mode=0o700, exist_ok=True)
     folder = folder_of(home, limit)
+    if is_guest(
+        home
+    ):  # made by the watchdog for the limits of the settings, so that nobody can remove a held slot
+        if not os.path.isdir(f"{folder}/queue"):
+            raise PermissionError(13, "no limit of this system-wide home's settings", folder)
+        return folder
     for path in (f"{home}/slots", folder, f"{folder}/queue"):
         with suppress(FileExistsError):
             os.mkdir(path, 0o700)

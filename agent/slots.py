@@ -30,6 +30,7 @@ from typing import Any
 from ..backends.clock import SYSTEM, Clock, token
 from ..backends.errors import HolterError, SlotReentry, SlotTimeout, StorageError
 from ..backends.gate import Gate
+from .shared_home import is_guest
 from .slot_files import (
     FREE,
     HELD,
@@ -173,6 +174,10 @@ class Slots:
 
     def record(self) -> bytes:
         """What is written into a file that is locked from now on."""
+        if is_guest(
+            self.home
+        ):  # other users read it: who knows a run's id before its start has arrived could claim it
+            return record(self.occupy, self._clock.wall(), None, None)
         return record(self.occupy, self._clock.wall(), self.run_id, self.run_name)
 
     def _choose(self) -> list[int]:
@@ -269,6 +274,8 @@ class _Ticket:
         self._sweep_drafts()
         self._name = draft = f".{token(16)}"
         self._lock = Gate(f"{self._queue}/{draft}")
+        if is_guest(self._slots.home):
+            os.chmod(f"{self._queue}/{draft}", 0o640)  # the others have to see whether it is held
         _take(self._lock, self._slots.record())
         name = f"{int(self._clock.wall() * 1e9):020d}-{token(8)}"
         os.rename(f"{self._queue}/{draft}", f"{self._queue}/{name}")

@@ -193,6 +193,7 @@ def _hold_back(line: bytes, keep: bool, error: OSError) -> None:
 def _open() -> Journal | None:
     """Open this process's journal and start its shipper; where that cannot be, recording is off for the process."""
     from .journal import Journal
+    from .shared_home import is_guest, project_in
     from .shipper import Shipper
 
     settings = knobs()
@@ -204,7 +205,12 @@ def _open() -> Journal | None:
         os.makedirs(settings.home, mode=0o700, exist_ok=True)
         journal = Journal(
             f"{settings.home}/journals",
-            header(settings.home, settings.project, settings.backend, settings.heartbeat),
+            header(
+                settings.home,
+                project_in(settings.home, settings.project),
+                settings.backend,
+                settings.heartbeat,
+            ),
         )
     except OSError as error:
         process.off = True
@@ -213,7 +219,9 @@ def _open() -> Journal | None:
         )
         return None
     runs = process.runs
-    process.shipper = Shipper(journal, settings.heartbeat, lambda: _open_store(settings), lambda: list(runs))
+    guest = is_guest(settings.home)  # the watchdog ships what we write
+    store = None if guest else lambda: _open_store(settings)
+    process.shipper = Shipper(journal, settings.heartbeat, store, lambda: list(runs))
     try:
         process.shipper.start()
     except RuntimeError:  # no thread to be had: the journal is shipped by the next `holter` command

@@ -13,6 +13,7 @@ from ...backends.clock import SYSTEM
 from ...backends.errors import StorageError
 from ...backends.urls import open_backend
 from ..settings import Settings, load
+from ..shared_home import is_guest
 from ..watchdog import pulse
 from ..watchdog.adopt import catch_up
 from . import screen
@@ -53,6 +54,11 @@ def _journals(home: str) -> int:
 def opened() -> Iterator[Desk]:
     """Settings and store as they are. Raises SettingsError, UnknownBackend, StorageError."""
     settings = load()
+    if is_guest(settings.home):
+        raise StorageError(
+            f"the records in {settings.home} are of several users, and only its owner reads them all",
+            hint="sudo, or the dashboard that its owner serves",
+        )
     backend = open_backend(settings.backend, settings.home, timeout=TIMEOUT)
     try:
         yield Desk(settings, backend, SYSTEM.wall())

@@ -13,6 +13,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Collection, Container, Iterable
+from functools import partial
 
 from attrs import define, evolve, field, frozen
 
@@ -22,7 +23,9 @@ from ...backends.errors import AccessDenied, OffsetMismatch, Refused, StorageErr
 from ...backends.lines import decode, encode
 from .. import identity
 from ..journal import SUFFIX, read
+from ..shared_home import is_shared
 from ..tape import EXITED_LOSING, EXITED_LOSING_SUCCESS
+from .owners import Owners
 
 BATCH = 2**20  # bytes of one append
 DRAFT_AGE = 60.0  # seconds: a draft (a journal without its name yet) older than this has no maker any more
@@ -68,6 +71,7 @@ def catch_up(
     only: Collection[str] | None = None,
     living: Container[object] = (),
     explain: Explain = lambda header: None,
+    owners: Owners | None = None,
 ) -> Adopted:
     """Bring `backend` up to date with every journal of this home.
 
@@ -75,7 +79,8 @@ def catch_up(
     (the live journals of the last sweep), only for those that have not grown since: others ship for themselves.
     `only` names the journals (file names) that something happened to; of all others, what is in `before` still holds.
     `living` are the processes (`who`) of `before` that the kernel says have not died: their locks need not be tried.
-    `explain` is asked why a process died that says nothing itself.
+    `explain` is asked why a process died that says nothing itself. In a home that several users share `owners` says
+    whose word counts (None: asked anew), and all that live processes wrote is sent, since they do not.
     Raises StorageError where the store cannot be written; what was done until then stays done.
     """
     folder = f"{home}/journals"
@@ -84,7 +89,8 @@ def catch_up(
         names = sorted(os.listdir(folder) if only is None else only)
     except FileNotFoundError:
         return Adopted()
-    sweep = _Sweep(backend, clock, known, living, explain)
+    shared = (owners or Owners(backend)) if is_shared(home) else None
+    sweep = _Sweep(backend, clock, known, living, explain, shared)
     if only is not None:
         sweep.out.live = [each for each in (known or {}).values() if f"{each.journal}{SUFFIX}" not in only]
     for name in names:
@@ -114,6 +120,7 @@ class _Sweep:
     known: dict[str, Live] | None
     living: Container[object]
     explain: Explain
+    owners: Owners | None = None
     out: Adopted = field(factory=Adopted)
     _offsets: dict[str, int] | None = None
     refused: Refused | None = (
@@ -135,22 +142,31 @@ class _Sweep:
         except StorageError:
             raise
         except Exception as error:  # noqa: BLE001 - one journal that cannot be read must not keep all others waiting
-            self.out.damaged += 1
-            self.out.faults.append(f"{path}: {type(error).__name__}: {error}")
+            self._fault(path, f"{type(error).__name__}: {error}")
         finally:
             os.close(fd)
 
     def _look_into(self, fd: int, path: str, journal: str) -> None:
         header = header_of(fd)
         if header is None:
-            self.out.damaged += 1
-            self.out.faults.append(f"{path}: its first line cannot be read")
+            self._fault(path, "its first line cannot be read")
+        elif self.owners and (why := self.owners.objection(fd, journal, header)):
+            self._fault(path, why)
         elif header.get("store") != self.backend.url or identity.foreign(header):
             self.out.waiting += 1
         elif _is_dead(fd, header):
             self._adopt(fd, path, journal, header)
         else:
             self._note_live(fd, path, journal, header)
+
+    def _fault(self, path: str, what: str) -> None:
+        self.out.damaged += 1
+        shown = path if path.isprintable() else ascii(path)  # in a shared home, anybody chose the name
+        self.out.faults.append(f"{shown}: {what}")
+
+    def _ship(self, fd: int, journal: str, offset: int) -> int:
+        cleared = None if self.owners is None else partial(self.owners.cleared, fd)
+        return ship(fd, journal, offset, self.backend, cleared)
 
     def _is_followed(self, journal: str) -> bool:
         """Whether the kernel says that its process lives, and nothing waits to be sent for it; then a look at its size
@@ -162,7 +178,7 @@ class _Sweep:
             size = os.stat(held.path).st_size
         except FileNotFoundError:  # the process went on in another one
             return True
-        if size == held.size and size != held.offset:
+        if size != held.offset and (size == held.size or self.owners is not None):
             return False
         self.out.live.append(held if size == held.size else evolve(held, size=size))
         return True
@@ -170,8 +186,9 @@ class _Sweep:
     def _note_live(self, fd: int, path: str, journal: str, header: Header) -> None:
         offset, size = self._offset(journal), os.fstat(fd).st_size
         held = None if self.known is None else self.known.get(journal)
-        if size != offset and (self.known is None or (held is not None and held.size == size)):
-            offset = ship(fd, journal, offset or 0, self.backend)
+        ours = self.known is None or self.owners is not None or (held is not None and held.size == size)
+        if size != offset and ours:
+            offset = self._ship(fd, journal, offset or 0)
         self.out.live.append(Live(journal, path, header, size, offset))
 
     def _offset(self, journal: str) -> int | None:
@@ -193,7 +210,7 @@ class _Sweep:
         try:
             os.write(fd, b"".join(verdicts))
         finally:  # a full disk takes no verdict, but what the process said arrives
-            offset = ship(fd, journal, self._offset(journal) or 0, self.backend)
+            offset = self._ship(fd, journal, self._offset(journal) or 0)
         os.unlink(path)
         self.out.crashed += judged
         self.out.restarted += judged if identity.rebooted(header) else 0
@@ -251,11 +268,18 @@ def _closed(fd: int) -> bool:
     return last.startswith(b'{"event":"close"')
 
 
-def ship(fd: int, journal: str, offset: int, backend: Backend) -> int:
-    """Send everything from `offset` on, or from where the store really stands; return where it stands then."""
+def ship(
+    fd: int,
+    journal: str,
+    offset: int,
+    backend: Backend,
+    cleared: Callable[[bytes, int], bytes] | None = None,
+) -> int:
+    """Send everything from `offset` on, or from where the store really stands; return where it stands then. `cleared`
+    is given the bytes and their offset, and answers what of them is sent: as many."""
     while data := read(fd, offset, BATCH):
         try:
-            offset = backend.append(journal, offset, data)
+            offset = backend.append(journal, offset, data if cleared is None else cleared(data, offset))
         except OffsetMismatch as other:
             if other.expected > os.fstat(fd).st_size:
                 return other.expected

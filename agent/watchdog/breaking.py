@@ -20,6 +20,7 @@ from attrs import frozen
 from ...backends.clock import SYSTEM, Clock
 from .. import identity
 from ..leases import KIND, dead
+from ..shared_home import is_shared
 from ..slot_files import Place, folder_of, holders, slot_path
 from .takedown import take_down
 
@@ -50,6 +51,10 @@ def _break_place(home: str, place: Place, clock: Clock) -> Broken:
     def told(freed: bool, said: str) -> Broken:
         return Broken(place.limit, place.number, freed, said)
 
+    if is_shared(home):
+        return told(
+            False, "in a system-wide home any user may have written who holds it: that proves nothing"
+        )
     if place.alive is not False:
         return told(False, _lives(place.pid, place.run_id) if place.alive else _unproven(place.pid))
     keepers = list(_keepers(slot_path(folder_of(home, place.limit), place.number)))

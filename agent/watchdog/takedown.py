@@ -19,6 +19,7 @@ from attrs import define, field
 
 from ...backends.clock import SYSTEM, Clock
 from .. import identity
+from ..shared_home import name_of
 from .adopt import Header
 
 TERM_GRACE = 5.0  # seconds from SIGTERM to SIGKILL
@@ -87,7 +88,7 @@ def hold(header: Header) -> Iterator[int]:
         return
     try:
         signal.pidfd_send_signal(leader, 0)
-        wanted = identity.alive(header) is True and pid != os.getpid()
+        wanted = identity.alive(header) is True and pid != os.getpid() and _is_of(header.get("user"), pid)
     except (PermissionError, ProcessLookupError):
         wanted = False
     if not wanted:
@@ -98,7 +99,7 @@ def hold(header: Header) -> Iterator[int]:
             if not name.isdigit() or int(name) == pid or _group(int(name)) != pid:
                 continue
             member = _open(int(name))
-            if member is not None and _group(int(name)) == pid:
+            if member is not None and _group(int(name)) == pid and _is_like(pid, int(name)):
                 yield member
             elif member is not None:
                 os.close(member)
@@ -116,11 +117,31 @@ def _descendants(pid: int, leader: int) -> Iterator[int]:
             fd = _open(child)
             if fd is None:
                 continue
-            if _parent(child) == parent and not is_dead(held):
+            if _parent(child) == parent and not is_dead(held) and _is_like(pid, child):
                 front.append((child, fd))
                 yield fd
             else:
                 os.close(fd)
+
+
+def _is_of(user: object, pid: int) -> bool:
+    """Whether root may take a header's word for whose process it is: who wrote it could name anybody's."""
+    if os.geteuid() != 0 or user is None:
+        return True
+    owner = _owner(pid)
+    return owner is not None and name_of(owner) == user
+
+
+def _is_like(leader: int, pid: int) -> bool:
+    """Whether a relative is ended with its leader: the leader's own user's, or whoever a leader of root's may end."""
+    return os.geteuid() != 0 or _owner(leader) in (0, _owner(pid))
+
+
+def _owner(pid: int) -> int | None:
+    try:
+        return os.stat(f"{identity.PROC}/{pid}").st_uid
+    except OSError:
+        return None
 
 
 def _parent(pid: int) -> int:

@@ -26,12 +26,14 @@ from .host_watch import HostWatch
 from .judgements import Judge
 from .metrics import Passes
 from .oom import Ooms
+from .owners import Owners
 from .reap import Reaper
 from .reconcile import reconcile
 from .reload import Reloader
 from .sightings import Ages, Sightings
 from .slot_watch import SlotWatch
 from .steps import Half, Pace, Step
+from .system_home import prepare
 
 
 class Watchdog(Half):
@@ -59,10 +61,12 @@ class Watchdog(Half):
         self._enforcer = Enforcer(clock, once)
         self._canceller = Canceller(clock)
         self._ooms = Ooms(clock=clock)
+        self._owners: Owners | None = None
         self._expecting = Expecting(clock, once=once)
         self._host = HostWatch(settings.home, clock)
         self._account = Account(clock, once=once)
         self.reloader = Reloader(settings)
+        prepare(settings)
         self.passes = Passes()
         self.fellows: list[
             Half
@@ -94,6 +98,7 @@ class Watchdog(Half):
         super().use(settings)
         self._ears.lost_after = settings.watchdog.lost_after
         self._host_step.every = settings.host.every
+        prepare(settings)
 
     def close(self) -> None:
         """Say that nobody watches any more, and let go of everything. Raises nothing: the store may be away."""
@@ -116,6 +121,7 @@ class Watchdog(Half):
         self._ears.mind(self.clock)
         self._ooms.begin()  # before it is asked who lives
         began, touched = self.clock.monotonic(), self.deaths.touched()
+        self._owners = self._owners or Owners(self._store())
         whole = self._sweeps.due(began) or touched is None
         if not whole and not touched:
             return
@@ -128,6 +134,7 @@ class Watchdog(Half):
             only=None if whole else touched,
             living=self.deaths.living,
             explain=self._ooms.explain,
+            owners=self._owners,
         )
         self._ooms.follow(out.live)
         self._note(out, whole)
