@@ -110,6 +110,14 @@ def test_relative_links_lead_somewhere() -> None:
     assert [text for target, text in links if not target.exists()] == []
 
 
+def test_tests_that_pages_name_are_there() -> None:
+    mine = ("test_etl.py", "test_contract.py")  # of the pages themselves
+    there = {path.name for path in (ROOT / "tests").rglob("test_*.py")} | set(mine)
+    named = {name for path in PAGES.values() for name in re.findall(r"\btest_\w+\.py\b", path.read_text())}
+    assert len(named) > 15
+    assert named <= there, named - there
+
+
 # --- the reader itself -------------------------------------------------------------------------------------------
 
 
