@@ -14,7 +14,8 @@ from .. import recorder
 from ..tape import harmless
 from . import context, states
 from .coercion import coerced
-from .exceptions import ParameterBindError, UpstreamTaskError
+from .exceptions import FailedRun, ParameterBindError, UpstreamTaskError
+from .frames import of_the_script
 from .futures import resolve_futures_to_states
 from .loggers import prints_logged
 from .parameters import bound, resolve, wait_for
@@ -31,12 +32,15 @@ HOOKS = {
 YES = ("1", "true", "yes", "on")
 
 
-class Declared(Exception):
+class Declared(FailedRun):
     """A function returned a state that is no success."""
 
     def __init__(self, state: State) -> None:
         super().__init__(state.message or str(state))
         self.state = state
+
+
+Declared.__qualname__ = "FailedRun"  # as the record names it
 
 
 class NotReady(Exception):
@@ -75,7 +79,7 @@ class Call:
                 made_up_name(), tags=tags, flow_name=self.what.name, flow_version=self.what.version, **above
             )
         inside = self.flow_call and self.flow_call.run.id
-        name = f"{self.what.name}-{os.urandom(2).hex()[:3]}"
+        name = f"{self.what.name}-{os.urandom(2).hex()[:3]}" if inside else self.what.name
         return TaskRun(
             name, tags=tags, task_name=self.what.name, task_key=self.what.task_key, flow_run_id=inside
         )
@@ -204,7 +208,7 @@ class Call:
     def answer(self, error: BaseException | None, return_state: bool) -> Any:
         """What the caller gets."""
         if isinstance(error, ParameterBindError) or (error is not None and not isinstance(error, Exception)):
-            raise error
+            raise error.with_traceback(of_the_script(error.__traceback__))
         if return_state:
             return self.run.state
         if isinstance(error, NotReady):
@@ -214,7 +218,7 @@ class Call:
                 return error.state
             raise states.exception_of(error.state)
         if error is not None:
-            raise error
+            raise error.with_traceback(of_the_script(error.__traceback__))
         return self.value
 
     def pool(self) -> Any:
@@ -250,8 +254,13 @@ class Call:
         self.run.state = state
 
     def _call_hooks(self, name: str) -> None:
-        for hook in self.what.hooks(name):
-            _hook(hook, self.what, self.run, self.run.state)
+        """In the run's context, where they can use its logger; that a flow begins, hooks hear outside of it."""
+        if not (hooks := self.what.hooks(name)):
+            return
+        outside = name == "on_running" and self.what.kind == "flow"
+        with context.entered(self.outer) if outside else self.inside():
+            for hook in hooks:
+                _hook(hook, self.what, self.run, self.run.state)
 
 
 @harmless

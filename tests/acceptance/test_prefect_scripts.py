@@ -78,6 +78,8 @@ def test_a_failing_flow_fails_the_command_with_its_exit_code(host: Host) -> None
     )
     assert done.code == 1
     assert done.err.splitlines()[-1] == "KeyError: 'gone'"
+    frames = [line.split(", ")[0] for line in done.err.splitlines() if line.startswith("  File")]
+    assert frames[-1].endswith('job.py"') and len(frames) <= 6
     assert [run["state"] for run in host.json("runs", "--kind", "flow")] == ["FAILED"]
 
 
@@ -212,10 +214,11 @@ def test_a_python_without_holter_is_served_by_the_one_that_runs_it(host: Host, t
     assert [run["state"] for run in host.json("runs", "--kind", "flow")] == ["COMPLETED"]
 
 
-def test_a_sitecustomize_of_ones_own_still_has_its_turn(host: Host) -> None:
+def test_a_sitecustomize_of_ones_own_has_its_turn_and_an_installed_prefect_is_not_asked(host: Host) -> None:
     folder = host.folder / "own"
     folder.mkdir()
     (folder / "sitecustomize.py").write_text("import builtins\nbuiltins.MINE = 'mine'\n")
+    (folder / "prefect.py").write_text("raise SystemExit('the other one')\n")
     done = under(host, "import prefect; print(MINE)", PYTHONPATH=str(folder))
     assert (done.code, done.out) == (0, "mine\n"), done.err
 

@@ -43,5 +43,6 @@ def _next() -> None:
         spec.loader.exec_module(module_from_spec(spec))
 
 
-_serve()
+if sys.version_info >= (3, 11):  # noqa: UP036 - any Python that a script starts loads this file
+    _serve()
 _next()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from typing import Any
 
@@ -148,12 +147,18 @@ def test_outside_of_a_run_the_run_logger_is_an_error_unless_it_is_disabled() -> 
         get_run_logger().info("not heard")
 
 
-def test_a_hook_can_log_for_its_run(capsys: pytest.CaptureFixture[str]) -> None:
-    @flow(
-        on_completion=[lambda f, r, s: flow_run_logger(r, f).log(logging.INFO, "after")],
-        flow_run_name="x",
-    )
+def test_a_hook_can_log_for_its_run_and_prints_as_its_run_does(capsys: pytest.CaptureFixture[str]) -> None:
+    def after(what: Any, run: Any, state: Any) -> None:
+        flow_run_logger(run, what).info("after")
+        get_run_logger().info("too")
+        print("printed")
+
+    @flow(on_completion=[after], on_running=[lambda *_: print("begins")], flow_run_name="x", log_prints=True)
     def fine() -> None: ...
 
     fine()
-    assert capsys.readouterr().err.endswith("Flow run 'x' - after\n")
+    said = capsys.readouterr()
+    assert said.out == "begins\n"
+    assert [line.rpartition(" | ")[2] for line in said.err.splitlines()] == [
+        f"Flow run 'x' - {word}" for word in ("after", "too", "printed")
+    ]
