@@ -6,7 +6,6 @@ import inspect
 import sys
 from collections.abc import Callable
 from contextvars import ContextVar
-from copy import copy
 from functools import update_wrapper
 from importlib import import_module
 from typing import Any, ClassVar, Self
@@ -114,7 +113,8 @@ class Decorated:
     def __get__(self, instance: object, owner: Any = None) -> Self:
         if instance is None:
             return self
-        bound = copy(self)
+        bound = object.__new__(type(self))
+        bound.__dict__.update(self.__dict__)
         bound._take(self.fn.__get__(instance, owner))
         return bound
 

@@ -131,6 +131,34 @@ def test_coroutine_functions_answer_alike() -> None:
     assert asyncio.run(main()) == (4, 6, [2, 4], "aa")
 
 
+class Machine:
+    """Methods of all kinds, with the decorators in both orders."""
+
+    @flow
+    def run(self, n: int) -> Any:
+        return type(self).__name__, n, self.step(n), Machine.of_class(), Machine.of_nobody()
+
+    @task
+    def step(self, n: int) -> Any:
+        return n + 1
+
+    @classmethod
+    @task
+    def of_class(cls) -> Any:
+        return cls.__name__
+
+    @flow
+    @staticmethod
+    def of_nobody() -> Any:
+        return "nobody"
+
+
+def test_methods_are_flows_and_tasks_too(made: Any) -> None:
+    assert Machine().run("3") == ("Machine", 3, 4, "Machine", "nobody")
+    assert Machine().step.submit(1).result() == 2
+    assert len(made.runs) == 5
+
+
 def test_a_returned_generator_is_consumed_and_a_generator_function_yields(made: Any) -> None:
     @task
     def numbers() -> Any:
