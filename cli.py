@@ -144,9 +144,8 @@ def run(command: tuple[str, ...], retry_on: str, as_prefect: bool, module: bool,
     if module and not as_prefect:
         raise click.UsageError("-m goes with --as-prefect (else write: holter run -- python -m MODULE)")
     if as_prefect:
-        words = ["-m", *argv] if module else argv
-        options["name"] = options["name"] or job_name(words[1:] if words[0] == "-m" else words)
-        argv = [sys.executable, "-Pm", "holter.agent.prefect", *words]
+        options["name"] = options["name"] or job_name(argv[1:] if argv[0] == "-m" else argv)
+        options["through"] = [sys.executable, "-Pm", "holter.agent.prefect", *(["-m"] if module else [])]
     return run_command(argv, retry_on=parse_retry_on(retry_on), **options)
 
 

@@ -68,6 +68,7 @@ def run_command(
     needs: Sequence[str] = (),
     on_unmet: str | None = None,
     needs_wait: float | None = None,
+    through: Sequence[str] = (),
 ) -> int:
     """Run `argv` as a run of kind `command`; return the exit code for this process to end with.
 
@@ -76,6 +77,8 @@ def run_command(
     seconds. `limit` (see `parse_limit`) is held for the whole run; while it is taken, `on_busy` says "wait" (PENDING),
     "skip" (SKIPPED, exit code 0) or "fail" (exit code 125). `env_file` names a file of variables for the command only.
     `needs`, `on_unmet` and `needs_wait` as of `flow`, over those of the job's check; refused: SKIPPED, code 125.
+
+    `through` are words before the command that are executed and not recorded, of a program that runs it.
 
     stdout is recorded line by line with level INFO, stderr with WARNING. This is the last thing that a process does,
     in its main thread: signal handlers are installed, and stay. Raises SettingsError and UnknownLimit for a `limit`
@@ -102,7 +105,7 @@ def run_command(
                 return _skip(run, limit)
             # Python would keep back what it prints to a pipe, and lose it when the process is killed.
             environ = {"PYTHONUNBUFFERED": "1", **os.environ, **extra, PARENT: run.id}
-            return _Attempts(argv, environ, run, relay, timeout).drive(
+            return _Attempts([*through, *argv], environ, run, relay, timeout).drive(
                 RetryPolicy(retries, retry_delay), retry_on
             )
     except NeedsUnmet as error:
