@@ -104,7 +104,7 @@ def number(params: Params, name: str, default: T) -> float | T:
     if value is None:
         return default
     try:
-        found = float(value)
+        found = float("nan" if "_" in value else value)  # 1_000 is a number to Python only
     except ValueError:
         found = float("nan")
     if not -1e15 < found < 1e15:

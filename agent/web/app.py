@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 
 from ...backends.clock import SYSTEM, Clock
 from ...backends.errors import HolterError
@@ -105,4 +105,14 @@ async def _no_such_address(request: Request, error: Exception) -> Response:
     asked = request.headers.get("accept", "")
     answer = refused(request, refusal) if "text/html" in asked else refusal.response()
     answer.headers.update(error.headers or {})
+    if error.status_code == 405:  # Starlette knows only of the first route at an address
+        answer.headers["Allow"] = ", ".join(sorted(_methods_at(request)))
     return answer
+
+
+def _methods_at(request: Request) -> set[str]:
+    found: set[str] = set()
+    for route in request.app.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            found |= route.methods or set()
+    return found

@@ -6,7 +6,8 @@ import re
 from typing import Any
 
 from ... import __version__
-from .endpoints import ENDPOINTS, TEXTS, Endpoint, members_of, statuses_of
+from .endpoints import COUNT, ENDPOINTS, NUMBER, TEXTS, Endpoint, members_of, statuses_of
+from .parcels import JOURNAL
 
 _SAYS = {
     200: "Done.",
@@ -52,11 +53,11 @@ _ABOUT = (
 
 def _operation(endpoint: Endpoint) -> dict[str, Any]:
     in_path = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string", **_PATHS.get(name, {})}}
         for name in re.findall(r"{(\w+)", endpoint.path)
     ]
     in_query = [
-        {"name": name, "in": "query", "required": needed, "schema": _schema(kind)}
+        {"name": name, "in": "query", "required": needed, "schema": _schema(name, kind)}
         for name, kind, needed in endpoint.params
     ]
     said: dict[str, Any] = {
@@ -67,12 +68,24 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         "security": [] if endpoint.scope is None else [{"token": []}],
     }
     if endpoint.body is not None:
-        said["requestBody"] = {"required": True, "content": {endpoint.body: {"schema": {}}}}
+        needed = endpoint.body in _BODIES  # no lines at all are a batch, too
+        body = _BODIES.get(endpoint.body, {"type": "string", "format": "binary"})
+        said["requestBody"] = {"required": needed, "content": {endpoint.body: {"schema": body}}}
     return said
 
 
-def _schema(kind: str) -> dict[str, Any]:
-    return {"type": kind, **({"items": {"type": "string"}} if kind == TEXTS else {})}
+_PATHS = {"journal": {"pattern": f"^{JOURNAL.pattern}$"}}
+_BODIES: dict[str, dict[str, Any]] = {"application/json": {"type": "object"}}
+_BOUNDS: dict[str, dict[str, Any]] = {
+    COUNT: {"minimum": 0, "maximum": 10**18 - 1},
+    NUMBER: {"exclusiveMinimum": -1e15, "exclusiveMaximum": 1e15},
+    TEXTS: {"items": {"type": "string"}},
+    "every": {"minimum": 1, "exclusiveMaximum": 1e15},
+}
+
+
+def _schema(name: str, kind: str) -> dict[str, Any]:
+    return {"type": kind, **_BOUNDS.get(name, _BOUNDS.get(kind, {}))}
 
 
 def _response(endpoint: Endpoint, status: int) -> dict[str, Any]:
