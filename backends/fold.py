@@ -353,11 +353,8 @@ def _advance(doc: Doc, rank: int, state: str) -> None:
 
 
 def _process(process: Doc, event: Event) -> None:
-    process["header"] = {
-        key: value
-        for key, value in event.items()
-        if key not in ("event", "c") and (value is None or key not in _HEADER or _HEADER[key](value))
-    }
+    if _fits(_HEADER, event):
+        process["header"] = {key: value for key, value in event.items() if key not in ("event", "c")}
 
 
 def _beat(process: Doc, event: Event) -> None:
