@@ -13,10 +13,12 @@ def regex(pattern: str) -> str:
     while place < len(pattern):
         char = pattern[place]
         place += 1
-        if char == "*":
-            out.append(".*")
-        elif char == "?":
-            out.append(".")
+        if char in "*?":  # a row of them as one: PostgreSQL took 18 s to read 500 times `.*`
+            start = place - 1
+            while pattern[place : place + 1] in ("*", "?"):
+                place += 1
+            row = pattern[start:place]
+            out.append("." * row.count("?") + (".*" if "*" in row else ""))
         elif char == "[" and (end := _end_of_set(pattern, place)) > 0:
             out.append(_set(pattern[place:end]))
             place = end + 1
