@@ -25,7 +25,7 @@ SAID = re.compile(r"^\d\d:\d\d:\d\d\.\d{3} \| (\w+) *\| (?:Flow|Task) run '(.*?)
 OF_PREFECT = re.compile(
     r"Finished in state|Beginning (?:sub)?flow run|View at |Created |Encountered exception|Task run failed|Retry \d|"
     r"Running hook|Hook '|Rolling back|Error encountered|Executing|Received |Retries are exhausted|Running on_|"
-    r"Unexpected|Crash detected|Flow run .*(?:exceeded|encountered)|Process|Running rollback|Running commit|"
+    r"Unexpected|Crash detected|(?:Flow|Task) run .*(?:exceeded|encountered)|Process|Running rollback|Running commit|"
     r"An error was encountered|Validation of flow parameters|Concurrency limits|[Rr]ollback hook|[Cc]ommit hook"
 )
 MASKS = (
