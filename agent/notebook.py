@@ -86,4 +86,4 @@ def _execute(shell: Any, cell: str) -> Any:
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
     exec(shell.compile(tree, place, "exec"), shell.user_ns)  # noqa: S102 - what a notebook is for
     if last is not None:
-        return eval(shell.compile(ast.Expression(last.value), place, "eval"), shell.user_ns)  # noqa: S307
+        return eval(shell.compile(ast.Expression(last.value), place, "eval"), shell.user_ns)  # noqa: S307 - the cell that was typed

@@ -61,7 +61,7 @@ def pack_error(error: BaseException, of: str, by_value: bool) -> bytes:
 def _survives(what: tuple[BaseException, str], of: str, by_value: bool) -> bytes | None:
     try:
         data = pack(what, of, by_value)
-        return data if type(pickle.loads(data)[0]) is type(what[0]) else None  # noqa: S301
+        return data if type(pickle.loads(data)[0]) is type(what[0]) else None  # noqa: S301 - packed on the line above
     except Exception:  # noqa: BLE001 - whatever an error's own methods do when it is taken apart and put together
         return None
 

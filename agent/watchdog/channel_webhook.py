@@ -48,7 +48,7 @@ class Webhook:
     def send(self, alert: Json, timeout: float) -> None:
         body, gone = dumps(alert).encode(), threading.Event()
         headers = self._headers(alert, body)
-        request = Request(self._url, data=_told(body, gone), headers=headers, method="POST")  # noqa: S310
+        request = Request(self._url, data=_told(body, gone), headers=headers, method="POST")  # noqa: S310 - http(s) by __init__
         try:
             status, place_to = within(timeout, self._place, lambda: self._ask(request, timeout))
         except ChannelError as error:
@@ -63,7 +63,7 @@ class Webhook:
     def answers(self, timeout: float) -> bool:
         """Whether anybody is there who is not out of order: an OPTIONS request gets a status below 500, or 501."""
         headers = {"User-Agent": "holter", **self._authorization()}
-        request = Request(self._url, headers=headers, method="OPTIONS")  # noqa: S310
+        request = Request(self._url, headers=headers, method="OPTIONS")  # noqa: S310 - http(s) by __init__
         try:
             status, _ = within(timeout, self._place, lambda: self._ask(request, timeout))
         except ChannelError:
