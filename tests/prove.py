@@ -79,7 +79,18 @@ def prove(family: Family, size: str) -> Outcome:
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         report = pathlib.Path(folder, "report.xml")
-        command = [sys.executable, "-P", "-m", "pytest", "-q", "-m", "proof", "--prove", size, "--dist=worksteal"]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "pytest",
+            "-q",
+            "-m",
+            "proof",
+            "--prove",
+            size,
+            "--dist=worksteal",
+        ]
         command += [f"--junitxml={report}", "-o", "junit_family=xunit1"]  # the newer one knows no properties
         subprocess.run([*command, str(HERE / family.folder)], cwd=HERE.parent)
         return _outcome(family, time.monotonic() - began, report)
