@@ -69,7 +69,7 @@ def _cause() -> str:
 
     try:
         said = loads(process.cause[:4000])
-    except ValueError:
+    except (ValueError, RecursionError):  # a thousand brackets
         return ""
     return f',"cause":{dumps(said)}' if isinstance(said, dict) else ""
 
