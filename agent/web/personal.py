@@ -1,6 +1,7 @@
 """`holter ui`: the dashboard of one person, on loopback, over whatever store the settings name.
 
 Who knows the key in its address sees what that person may see; other users of the host see nothing.
+Not guaranteed: that they do not learn the key from the list of processes, where a browser is opened with the address.
 """
 
 from __future__ import annotations
