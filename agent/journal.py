@@ -2,7 +2,7 @@
 
 An event is one line and one `os.write` to an O_APPEND descriptor: no lock shared with anybody, no database, no
 network. The page cache outlives the process, so an event whose write returned survives `kill -9`. It does not survive
-the loss of power.
+the loss of power, unless the journal is a durable one: then what must not be lost is also synced to the disk.
 
 The lock is a raw `flock` on the journal itself. The kernel frees it when the process dies, which is the proof of
 death; a forked child closes its copy at once (`let_go`), because an inherited descriptor would keep the lock.
@@ -32,12 +32,14 @@ class Journal:
     same descriptor number leads to the new file, so a writer in another thread can never write to a closed one.
     """
 
-    __slots__ = ("fd", "folder", "header", "id", "path", "torn")
+    __slots__ = ("durable", "fd", "folder", "header", "id", "path", "torn")
 
     def __init__(self, folder: str, header: dict[str, Any]) -> None:
-        """Create and lock a journal in `folder` (made if missing, mode 0700). Raises OSError."""
+        """Create and lock a journal in `folder` (made if missing, mode 0700); it is durable where the header says so.
+        Raises OSError."""
         self.folder = folder
         self.header = header
+        self.durable = is_durable(header)
         self.torn = False
         os.makedirs(folder, mode=0o700, exist_ok=True)
         self.id, self.path, self.fd = self._create()
@@ -54,15 +56,20 @@ class Journal:
             line = encode({"event": "process", "journal": journal, "format": FORMAT, **self.header})
             if os.write(fd, line) != len(line):
                 raise OSError(28, "no space left for a journal")
+            if self.durable:
+                os.fsync(fd)
             os.rename(draft, path)
+            if self.durable:
+                _sync_names(folder=self.folder)
         except BaseException:
             os.close(fd)
-            os.unlink(draft)
+            _remove(draft, path)
             raise
         return journal, path, fd
 
-    def write(self, line: bytes) -> None:
-        """Append one sealed line. Raises OSError where it is not whole on the file (disk full)."""
+    def write(self, line: bytes, keep: bool = False) -> None:
+        """Append one sealed line; in a durable journal, one to `keep` is on the disk when this returns. Raises OSError
+        where it is not whole on the file (disk full), or not on the disk."""
         if self.torn:  # a newline closes what a short write left behind, so that it costs no other line
             line = b"\n" + line
         written = os.write(self.fd, line)
@@ -70,6 +77,8 @@ class Journal:
             self.torn = True
             raise OSError(28, "the disk is full: an event could not be recorded")
         self.torn = False
+        if keep and self.durable:
+            os.fdatasync(self.fd)
 
     def size(self) -> int:
         return os.fstat(self.fd).st_size
@@ -88,6 +97,35 @@ class Journal:
         fd, self.fd = self.fd, -1
         if fd >= 0:
             os.close(fd)
+
+
+def is_durable(header: dict[str, Any]) -> bool:
+    return header.get("durability") == "host"
+
+
+def before_removal(durable: bool) -> None:
+    """Stores do not sync every batch that they take. A durable journal is what is left of it after the loss of power,
+    so it goes only when everything that this host has written, the store too, is on the disk."""
+    if durable:
+        os.sync()
+
+
+def _sync_names(folder: str) -> None:
+    """A file's name is in its folder, and so on; the home may be new too."""
+    for each in (folder, os.path.dirname(folder), os.path.dirname(os.path.dirname(folder))):
+        fd = os.open(each, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def _remove(*paths: str) -> None:
+    for path in paths:
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            continue
 
 
 def read(fd: int, offset: int, limit: int) -> bytes:

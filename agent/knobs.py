@@ -24,12 +24,23 @@ class Knobs:
     """What the job's process has to know.
 
     `home` (absolute folder), `project`, `backend` (URL), `heartbeat` (seconds between beats, default 5),
+    `durability` (what an event survives: the end of the `process`, the default, or that of the `host` too),
     `redact` (extra name patterns), `limits` (name to `{"slots": n, "scope": "host" | "shared"}`),
     `needs` (job to `needs`, `on_unmet` and `wait` of its check),
     `config` (path of the YAML file that was read, or None).
     """
 
-    __slots__ = ("backend", "config", "heartbeat", "home", "limits", "needs", "project", "redact")
+    __slots__ = (
+        "backend",
+        "config",
+        "durability",
+        "heartbeat",
+        "home",
+        "limits",
+        "needs",
+        "project",
+        "redact",
+    )
 
     def __init__(self, home: str, config: str | None, view: dict[str, Any]) -> None:
         self.home = home
@@ -37,6 +48,7 @@ class Knobs:
         self.project: str = str(view.get("project") or "default")
         self.backend: str = str(view.get("backend") or DEFAULT_BACKEND)
         self.heartbeat: float = _seconds(view.get("heartbeat"), 5.0)
+        self.durability: str = _survives(view.get("durability"))
         self.redact: tuple[str, ...] = tuple(view.get("redact") or ())
         self.limits: dict[str, dict[str, Any]] = {
             name: limit if isinstance(limit, dict) else {"slots": int(limit), "scope": "host"}
@@ -48,8 +60,9 @@ class Knobs:
 def configure(**settings: Any) -> None:
     """Set settings for this process; they win over holter.yaml and the environment.
 
-    Takes `home`, `project`, `backend`, `heartbeat` (seconds), `redact` (list of name patterns) and `limits`
-    (name to slots). Call it before the first flow: a journal that is already open keeps its place.
+    Takes `home`, `project`, `backend`, `heartbeat` (seconds), `durability` (process or host), `redact` (list of name
+    patterns) and `limits` (name to slots).
+    Call it before the first flow: a journal that is already open keeps its place.
     Raises TypeError for an unknown name.
     """
     global _resolved
@@ -102,7 +115,7 @@ def _resolve() -> Knobs:
     else:
         key = [os.path.abspath(config), stat.st_mtime_ns, stat.st_size, stat.st_ino]
         view, found = _cached(place, key) or _parsed(place), config
-    for name in ("project", "backend", "heartbeat"):
+    for name in ("project", "backend", "heartbeat", "durability"):
         if value := environ.get(f"HOLTER_{name.upper()}"):
             view[name] = value
     view.update((name, value) for name, value in _configured.items() if name != "home")
@@ -129,6 +142,12 @@ def _parsed(place: str) -> dict[str, Any]:
     except SettingsError as error:
         complain(f"{error}; going on with defaults")
         return {}
+
+
+def _survives(value: Any) -> str:
+    if value not in (None, "process", "host"):
+        complain(f"durability {value!r} is neither process nor host; going on with process")
+    return "host" if value == "host" else "process"
 
 
 def _seconds(value: Any, default: float) -> float:

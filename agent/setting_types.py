@@ -192,6 +192,9 @@ class WatchdogSettings:
     digest: int = 5
 
 
+DURABILITIES = ("process", "host")
+
+
 @frozen
 class OtelSettings:
     """Where the watchdog exports to: `endpoint` is the base URL of an OTLP/HTTP receiver (None: nowhere), `headers` go
@@ -205,13 +208,15 @@ class OtelSettings:
 
 @frozen
 class Settings:
-    """Everything that can be set. `home` is HOLTER_HOME (absolute), `config` the file that was read, or None."""
+    """Everything that can be set. `home` is HOLTER_HOME (absolute), `config` the file that was read, or None.
+    `durability` is what a recorded event survives: the end of its process, or that of its host too."""
 
     home: str = ""
     config: str | None = None
     project: str = "default"
     backend: str = "sqlite:///holter.db"
     heartbeat: Seconds = Seconds(5.0)
+    durability: str = "process"
     limits: dict[str, Limit] = field(factory=dict)
     checks: dict[str, Check] = field(factory=dict)
     channels: dict[str, Channel] = field(factory=dict)

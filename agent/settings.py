@@ -1,7 +1,8 @@
 """Settings: one frozen object, from holter.yaml, the environment and what the caller says.
 
 Later wins: defaults < HOLTER_HOME/holter.yaml (or the file that HOLTER_CONFIG names) < HOLTER_PROJECT, HOLTER_BACKEND,
-HOLTER_HEARTBEAT < arguments. Nothing is read from the working directory: a cron job and a shell see the same settings.
+HOLTER_HEARTBEAT, HOLTER_DURABILITY < arguments. Nothing is read from the working directory: a cron job and a shell see
+the same settings.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ..backends.errors import ScheduleError, SettingsError
 from ..backends.schedule import parse_duration
 from . import settings_yaml
 from .setting_types import (
+    DURABILITIES,
     Channel,
     Check,
     HostSettings,
@@ -61,12 +63,17 @@ def load(home: str | None = None, environ: Mapping[str, str] = os.environ, **ove
     given: dict[str, Any] = {name: environ.get(f"HOLTER_{name.upper()}") for name in _FROM_ENVIRON}
     if given["heartbeat"]:
         given["heartbeat"] = _heartbeat(given["heartbeat"])
+    if given["durability"] not in (None, "", *DURABILITIES):
+        hint = " or ".join(DURABILITIES)
+        raise SettingsError(
+            "durability (HOLTER_DURABILITY) is none that there is", path="durability", hint=hint
+        )
     changes = {name: value for name, value in given.items() if value}
     changes.update((name, value) for name, value in overrides.items() if value is not None)
     return evolve(found or Settings(), home=place, config=path if found else None, **changes)
 
 
-_FROM_ENVIRON = ("project", "backend", "heartbeat")
+_FROM_ENVIRON = ("project", "backend", "heartbeat", "durability")
 
 
 _RANGES = (  # below, a loop has no pause, or the past begins in the future and pruning forgets everything
@@ -127,6 +134,7 @@ def job_view(settings: Settings) -> dict[str, Any]:
         "project": settings.project,
         "backend": settings.backend,
         "heartbeat": settings.heartbeat,
+        "durability": settings.durability,
         "redact": list(settings.redact),
         "limits": limits,
         "needs": needs,
@@ -198,6 +206,7 @@ TEMPLATE = """\
 # project: billing                       # groups jobs; several projects can share a store
 # backend: sqlite:///holter.db           # or file:///records; relative to this folder
 # heartbeat: 5s                          # how often a live process says so
+# durability: process                    # or host: every event but log lines is synced to the disk
 
 # limits:                                # places for `with concurrency("database")` and `--limit database`
 #   database: 3

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..backends.errors import ScheduleError, SettingsError
 from ..backends.schedule import Schedule, parse_deadline, parse_need, parse_rate
-from .setting_types import EVENTS, Check, Limit, OtelSettings, Rule, Settings
+from .setting_types import DURABILITIES, EVENTS, Check, Limit, OtelSettings, Rule, Settings
 
 Fault = tuple[str, str, str]  # the setting's place below its group, what is wrong with it, a hint
 
@@ -27,6 +27,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 def _faults(settings: Settings) -> Iterator[Fault]:
     groups: list[tuple[str, Iterable[Fault]]] = [
+        ("durability", _one_of("", settings.durability, *DURABILITIES)),
         *((f"limits.{name}", _of_limit(limit)) for name, limit in settings.limits.items()),
         *((f"checks.{name}", _of_check(check)) for name, check in settings.checks.items()),
         *(

@@ -18,7 +18,7 @@ from ..backends.clock import uniform
 from ..backends.errors import OffsetMismatch, StorageError
 from ..backends.lines import encode
 from . import signals, wakeups
-from .journal import Journal, read
+from .journal import Journal, before_removal, read
 from .knobs import complain
 from .resources import used
 from .tape import harmless
@@ -194,6 +194,7 @@ class Shipper:
         time.sleep(IN_FLIGHT)
         while self._store is not None and (data := read(fd, offset, BATCH)):
             offset = _send(self._store, journal, offset, data)
+        before_removal(self.journal.durable)
         os.unlink(path)
         os.close(fd)
 
@@ -206,6 +207,7 @@ class Shipper:
     def _let_go(self, arrived: bool) -> None:
         whole = arrived and not self._stopped and self._offset == self.journal.size()
         if whole and not self._unfinished:
+            before_removal(self.journal.durable)
             os.unlink(
                 self.journal.path
             )  # not closed: a thread may be just about to write, and numbers are used again

@@ -159,14 +159,15 @@ def _emit_in_turn(line: bytes, keep: bool) -> None:
         return
     try:
         for each in (*process.waiting, line):
-            process.journal.write(each)
+            process.journal.write(each, keep or each is not line)
             if process.waiting:
                 del process.waiting[0]
     except RunTimeout:
         raise
     except OSError as error:
         return _hold_back(line, keep, error)
-    process.fd = process.journal.fd
+    if not process.journal.durable:  # there every event comes this way
+        process.fd = process.journal.fd
 
 
 def _smaller(line: bytes) -> bytes:
@@ -203,15 +204,11 @@ def _open() -> Journal | None:
     secrets.use_patterns(settings.redact)
     try:
         os.makedirs(settings.home, mode=0o700, exist_ok=True)
-        journal = Journal(
-            f"{settings.home}/journals",
-            header(
-                settings.home,
-                project_in(settings.home, settings.project),
-                settings.backend,
-                settings.heartbeat,
-            ),
-        )
+        project = project_in(settings.home, settings.project)
+        said = header(settings.home, project, settings.backend, settings.heartbeat)
+        if settings.durability == "host":
+            said["durability"] = "host"
+        journal = Journal(f"{settings.home}/journals", said)
     except OSError as error:
         process.off = True
         complain(

@@ -22,7 +22,7 @@ from ...backends.clock import SYSTEM, Clock
 from ...backends.errors import AccessDenied, OffsetMismatch, Refused, StorageError
 from ...backends.lines import decode, encode
 from .. import identity
-from ..journal import SUFFIX, read
+from ..journal import SUFFIX, before_removal, is_durable, read
 from ..shared_home import is_shared
 from ..tape import EXITED_LOSING, EXITED_LOSING_SUCCESS
 from .owners import Owners
@@ -211,6 +211,7 @@ class _Sweep:
             os.write(fd, b"".join(verdicts))
         finally:  # a full disk takes no verdict, but what the process said arrives
             offset = self._ship(fd, journal, self._offset(journal) or 0)
+        before_removal(is_durable(header))
         os.unlink(path)
         self.out.crashed += judged
         self.out.restarted += judged if identity.rebooted(header) else 0
