@@ -13,6 +13,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Collection, Container, Iterable
+from errno import ENOSPC
 from functools import partial
 
 from attrs import define, evolve, field, frozen
@@ -203,12 +204,12 @@ class _Sweep:
             return  # removed by whoever held the lock before
         size = os.fstat(fd).st_size
         if size and os.pread(fd, 1, size - 1) != b"\n":
-            os.write(fd, b"\n")  # closes the torn tail, so that the verdict begins a line of its own
+            _append(fd, b"\n")  # closes the torn tail, so that the verdict begins a line of its own
         verdicts, judged = _verdicts(fd, header, self.clock, self.explain)
         if not _closed(fd):
             verdicts.append(encode({"event": "close", "at": self.clock.wall()}))
         try:
-            os.write(fd, b"".join(verdicts))
+            _append(fd, b"".join(verdicts))
         finally:  # a full disk takes no verdict, but what the process said arrives
             offset = self._ship(fd, journal, self._offset(journal) or 0)
         before_removal(is_durable(header))
@@ -306,6 +307,12 @@ def _verdicts(fd: int, header: Header, clock: Clock, explain: Explain) -> tuple[
         for run in reversed(open_runs)
     ]
     return lines, judged + len(lines)
+
+
+def _append(fd: int, data: bytes) -> None:
+    """All of it: a disk that is about to be full takes a part, and a verdict that is cut off is none."""
+    if os.write(fd, data) != len(data):
+        raise OSError(ENOSPC, os.strerror(ENOSPC))
 
 
 def _left_open(fd: int) -> tuple[list[str], int, float]:

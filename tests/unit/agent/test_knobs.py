@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from holter.agent.knobs import Knobs
+
 SHOW = """
     import holter, json, sys
     from holter.agent.knobs import knobs
@@ -133,3 +135,12 @@ def test_complaints_reach_nobody_where_standard_error_is_closed(python: Any) -> 
     """)
     assert (done.returncode, done.stdout) == (0, "fine\n")
     assert os.path.exists("/")
+
+
+@pytest.mark.parametrize(("said", "meant"), [("host", "host"), ("process", "process"), ("disk", "process")])
+def test_what_an_event_survives_is_set_by_the_environment_and_a_wrong_word_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], said: str, meant: str
+) -> None:
+    monkeypatch.setattr("holter.agent.knobs._complained", False)
+    assert Knobs("/nowhere", None, {"durability": said}).durability == meant
+    assert capsys.readouterr().err.count("durability 'disk' is neither") == (said == "disk")

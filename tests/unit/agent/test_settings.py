@@ -361,3 +361,15 @@ def test_the_cache_never_gives_an_old_text_the_identity_of_a_new_one(home: str) 
     assert views == ["old"]
     key = json.loads(pathlib.Path(home, "cache", "knobs.json").read_text())["key"]
     assert key[3] != path.stat().st_ino
+
+
+@pytest.mark.parametrize("place", ["file", "environment"])
+def test_durability_is_process_or_host(home: str, place: str) -> None:
+    assert load(home, {}).durability == "process"
+    assert load(home, {"HOLTER_DURABILITY": "host"}).durability == "host"
+    environ = {"HOLTER_DURABILITY": "disk"} if place == "environment" else {}
+    if place == "file":
+        pathlib.Path(home, "holter.yaml").write_text("durability: disk\n")
+    with pytest.raises(SettingsError) as caught:
+        load(home, environ)
+    assert caught.value.path == "durability"

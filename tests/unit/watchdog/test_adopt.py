@@ -334,3 +334,18 @@ def test_what_live_processes_have_not_sent_is_sent_for_readers(home: Home) -> No
 def test_json_in_a_journal_is_what_any_tool_reads(home: Home) -> None:
     for line in home.journal(start("r1")).read_text().splitlines():
         json.loads(line)
+
+
+def test_a_verdict_that_the_disk_took_only_in_part_is_given_again(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the journal goes, and its run is never ended."""
+    path = home.journal(start("r1"))
+    whole = os.write
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda fd, data: whole(fd, data[: len(data) // 2]))
+        assert "No space left" in home.sweep().faults[0]
+    assert path.exists()
+    assert home.sweep().crashed == 1
+    assert home.states() == {"r1": "CRASHED"}
+    assert not path.exists()
