@@ -9,7 +9,12 @@ from typing import Any
 from ..backends.errors import SettingsError
 from .setting_types import Settings
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 SIZE_LIMIT = 2**20  # bytes of a settings file
+DEPTH_LIMIT = 50
 
 
 def read(path: str, *, required: bool) -> Settings | None:
@@ -45,8 +50,7 @@ def _parse(data: bytes, path: str) -> Any:
     import yaml
 
     try:
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(data)):
-            raise SettingsError(f"{path} uses YAML aliases (*name)", hint="write the value out")
+        _check(yaml.scan(data), path)
         return yaml.load(data, Loader=_loader()) or {}  # noqa: S506 - a SafeLoader with fewer words for true
     except SettingsError:
         raise
@@ -58,6 +62,18 @@ def _parse(data: bytes, path: str) -> Any:
         raise SettingsError(
             f"{path}{place}: {problem}", hint="indent with spaces, quote text that has a colon"
         ) from None
+
+
+def _check(tokens: Iterable[Any], path: str) -> None:
+    """No aliases, by which a few lines stand for gigabytes, nor thousands of brackets, for which PyYAML takes hours."""
+    depth = 0
+    for token in tokens:
+        kind = type(token).__name__
+        if kind == "AliasToken":
+            raise SettingsError(f"{path} uses YAML aliases (*name)", hint="write the value out")
+        depth += kind.endswith("StartToken") - kind.endswith("EndToken")
+        if depth > DEPTH_LIMIT:
+            raise SettingsError(f"{path} is nested deeper than {DEPTH_LIMIT} levels", hint="no setting is")
 
 
 def _loader() -> Any:
