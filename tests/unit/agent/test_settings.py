@@ -107,7 +107,7 @@ def test_a_rule_without_jobs_is_told_from_one_that_names_all(home: str) -> None:
         ("alerts: [{to: []}]", "alerts[0]", "on is missing"),
         ("project: 2026-02-30", "", "not YAML"),
         ("project: " + "9" * 5000, "", "not YAML"),
-        ("[" * 5000, "", "not YAML"),
+        ("[" * 5000, "", "nested deeper than 50 levels"),
         ("project: !!bool x", "", "not YAML"),
         ("channels: {a: {webhook: 'http://x', secret: 5}}", "channels.a", "is no channel"),
         ("checks: {n: {timezone: Europe/Berln}}", "checks.n.timezone", "did you mean Europe/Berlin?"),
