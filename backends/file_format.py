@@ -13,7 +13,8 @@ one batch as they came, and one commit line:
 
     {"event":"commit","journal":J,"from":a,"to":b,"at":t,"bytes":n,"logs":[seq,...],"transitions":[{...}],"c":"..."}
 
-Only lines among the `bytes` before a commit line count. `logs` are the seqs of the log lines, in order.
+The JSON files end in a checksum `c`, too; one without it is taken as it is. Of a run file, only lines among the `bytes`
+before a commit line count. `logs` are the seqs of the log lines, in order.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from time import gmtime, strftime
 
 from .clock import time_of
 from .errors import StorageError
-from .lines import decode, encode
+from .lines import decode, encode, seal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_.")
 _NAME_LIMIT = 200  # characters of a file name; file systems allow 255 bytes
+_SEAL = len(b',"c":"01234567"}\n')
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -149,11 +151,20 @@ def read(path: str) -> bytes:
 
 def read_json(path: str) -> Json | None:
     """The object in a file; None where there is none, or it is damaged."""
+    return unsealed(read(path))
+
+
+def unsealed(data: bytes) -> Json | None:
+    """The object that `replace` wrote; None for what it did not. One without a checksum is of an earlier version, or
+    written by hand."""
     try:
-        found = loads(read(path) or b"null")
-    except ValueError:
+        found = loads(data or b"null")
+    except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    if not isinstance(found, dict):
+        return None
+    checksum = found.pop("c", None)
+    return found if checksum is None or seal(data[:-_SEAL]) == data else None
 
 
 def extend(path: str, data: bytes) -> None:
@@ -186,7 +197,7 @@ def cut(path: str, size: int) -> None:
 
 def replace(path: str, value: Json | bytes) -> None:
     """The whole file at once, by rename. The caller holds the write lock."""
-    data = value if isinstance(value, bytes) else f"{dumps(value)}\n".encode()
+    data = value if isinstance(value, bytes) else seal(dumps(value)[:-1].encode()) if value else b"{}\n"
     draft = f"{os.path.dirname(path)}/.draft"
     put(draft, data)
     os.replace(draft, path)

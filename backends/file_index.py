@@ -9,8 +9,9 @@ import os
 import sqlite3
 
 from .clock import root_of
-from .file_format import chunks, journal_file, read, read_json, replace, run_file
-from .fold import digest
+from .file_format import chunks, journal_file, read, read_json, replace, run_file, unsealed
+from .fold import digest, sound
+from .lines import decode
 from .sqlite import SqliteBackend
 from .sqlite_rows import forget_roots, put_journal, put_rows, put_runs
 
@@ -121,23 +122,54 @@ def files(folder: str, ending: str) -> Iterator[str]:
 
 
 def survey(folder: Folder) -> dict[str, Any]:
-    """Every line of every run file looked at: counts, and whether the index says the same as the files."""
+    """Every line of every run file and every JSON file looked at: counts, and whether the index says the same."""
     count = size = bad = 0
+    held: dict[tuple[str, str], int] = {}
     for path in files(folder.file("runs"), ".jsonl"):
         data = read(path)
-        held = list(chunks(data))
+        found = list(chunks(data))
         # A copy may have been taken between a file's first byte and its first commit: it holds no run yet.
-        count, size = count + bool(held), size + len(data)
-        bad += sum(event is None for _, _, _, lines in held for _, event in lines)
-    roots = folder.ask(SqliteBackend._rows, "SELECT count(DISTINCT root_id) FROM runs")[0][0]
+        count, size = count + bool(found), size + len(data)
+        bad += sum(event is None for _, event in decode(data))
+        held.update(_upto(found))
+    lost = _lost(folder)
+    indexed = folder.ask(SqliteBackend._rows, "SELECT root_id, journal, upto FROM chunks")
+    missing = sum(held.get((root, journal), -1) < upto for root, journal, upto in indexed)
     stood = dict(folder.ask(SqliteBackend._rows, "SELECT journal, offset FROM journals"))
     known = [read_json(path) or {} for path in files(folder.file("journals"), ".json")]
-    agrees = roots == count and stood == {each.get("journal"): each.get("offset") for each in known}
     said = folder.ask(SqliteBackend.check)
-    advice = "agrees" if agrees else "does not agree with the files: delete index.db, it is made anew"
+    agrees = (
+        len(held) == len(indexed)
+        and not missing
+        and stood == {each["journal"]: each["offset"] for each in known if each}
+    )
     return {
-        "ok": bad == 0 and agrees and said["ok"],
+        "ok": not bad and not lost and agrees and said["ok"],
         "agrees": agrees,
-        "detail": f"{folder.path}, {count} files, {size / 2**20:.1f} MiB, {bad} damaged lines; the index {advice} "
-        f"({said['detail']})",
+        "detail": f"{folder.path}, {count} files, {size / 2**20:.1f} MiB, {bad} damaged lines"
+        f"{f', {lost} damaged documents' if lost else ''}; the index {_advice(agrees, missing)} ({said['detail']})",
     }
+
+
+def _upto(found: Iterable[tuple[int, int, Json, Lines]]) -> Iterator[tuple[tuple[str, str], int]]:
+    """How much of each journal each root run's file holds, as the index has it in `chunks`."""
+    for _, _, commit, lines in found:
+        events = (event for _, event in lines if event is not None and sound(event))
+        for root in {root_of(event["run"]) for event in events}:
+            yield (root, commit["journal"]), commit["to"]
+
+
+def _lost(folder: Folder) -> int:
+    """How many JSON files are damaged."""
+    places = (*files(folder.file("journals"), ".json"), *files(folder.file("registry"), ".json"))
+    rest = (folder.file("format.json"), folder.file("pruned.json"))
+    return sum(bool(data) and unsealed(data) is None for data in map(read, (*places, *rest)))
+
+
+def _advice(agrees: bool, missing: int) -> str:
+    if missing:
+        return (
+            f"has {missing} parts that the files have lost: put the files back from a copy, or delete index.db "
+            "to go on with what is left"
+        )
+    return "agrees" if agrees else "does not agree with the files: delete index.db, it is made anew"
