@@ -28,7 +28,8 @@ _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 def damaged(error: BaseException) -> bool:
     """Whether a store failed because its database is not one any more."""
-    return getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
+    cause = error.__cause__
+    return getattr(cause, "sqlite_errorcode", 0) & 0xFF in _DAMAGED or "not decode to UTF-8" in str(cause)
 
 
 def fill(folder: str, index: SqliteBackend, origin: int) -> None:
@@ -123,7 +124,7 @@ def files(folder: str, ending: str) -> Iterator[str]:
 
 def survey(folder: Folder) -> dict[str, Any]:
     """Every line of every run file and every JSON file looked at: counts, and whether the index says the same."""
-    count = size = bad = 0
+    count = size = bad = cut = 0
     held: dict[tuple[str, str], int] = {}
     for path in files(folder.file("runs"), ".jsonl"):
         data = read(path)
@@ -131,6 +132,7 @@ def survey(folder: Folder) -> dict[str, Any]:
         # A copy may have been taken between a file's first byte and its first commit: it holds no run yet.
         count, size = count + bool(found), size + len(data)
         bad += sum(event is None for _, event in decode(data))
+        cut += data != b"" and (not found or found[-1][1] < len(data))
         held.update(_upto(found))
     lost = _lost(folder)
     indexed = folder.ask(SqliteBackend._rows, "SELECT root_id, journal, upto FROM chunks")
@@ -143,11 +145,13 @@ def survey(folder: Folder) -> dict[str, Any]:
         and not missing
         and stood == {each["journal"]: each["offset"] for each in known if each}
     )
+    told = f"{folder.path}, {count} files, {size / 2**20:.1f} MiB, {bad} damaged lines"
+    told += f", {lost} damaged documents" if lost else ""
+    told += f", {cut} files end in a part of a batch (cut off, or copied meanwhile)" if cut else ""
     return {
         "ok": not bad and not lost and agrees and said["ok"],
         "agrees": agrees,
-        "detail": f"{folder.path}, {count} files, {size / 2**20:.1f} MiB, {bad} damaged lines"
-        f"{f', {lost} damaged documents' if lost else ''}; the index {_advice(agrees, missing)} ({said['detail']})",
+        "detail": f"{told}; the index {_advice(agrees, missing)} ({said['detail']})",
     }
 
 

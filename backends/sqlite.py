@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import contextmanager, suppress
-from json import loads
 
 from .clock import SYSTEM
 from .errors import OffsetMismatch, StorageError, StoreTooNew
@@ -23,6 +22,7 @@ from .lines import batch
 from .mounts import file_system, is_network
 from .sqlite_registry import SqliteRegistry
 from .sqlite_rows import free_seqs, put_journal, put_rows, put_runs
+from .sqlite_text import loaded
 from .urls import path_of, redacted
 
 TYPE_CHECKING = False
@@ -247,7 +247,7 @@ class SqliteBackend(SqliteRegistry):
     ) -> tuple[Digest, range]:
         """The body of `append`, inside a transaction; returns what it meant and the seqs of its log lines."""
         row = db.execute("SELECT offset, record FROM journals WHERE journal=?", (journal,)).fetchone()
-        stood, record = (row[0], loads(row[1])) if row else (0, {})
+        stood, record = (row[0], loaded(row[1])) if row else (0, {})
         if stood != offset:
             raise OffsetMismatch(journal, expected=stood, given=offset)
         out = digest(journal, lines, record, self._load, self._clock.wall())
@@ -267,7 +267,7 @@ class SqliteBackend(SqliteRegistry):
             part = ids[start : start + CHUNK]
             marks = ",".join("?" * len(part))
             for run_id, doc in self._db.execute(f"SELECT id, doc FROM runs WHERE id IN ({marks})", part):
-                found[run_id] = loads(doc)
+                found[run_id] = loaded(doc)
         return found
 
     def prune(self, retention: Retention) -> Pruned:
@@ -303,7 +303,7 @@ class SqliteBackend(SqliteRegistry):
 
     def events(self, run_id: str) -> list[Json]:
         rows = self._rows("SELECT body FROM events WHERE run_id=? ORDER BY at, journal, position", run_id)
-        return [loads(body) for (body,) in rows]
+        return [loaded(body) for (body,) in rows]
 
     def logs(self, query: LogQuery) -> list[Log]:
         from .sqlite_reads import logs

@@ -6,13 +6,13 @@ import os
 import sqlite3
 import time
 from functools import partial
-from json import loads
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .errors import StorageError
 from .memory import FAILURES, has_words, process_of, words_of
 from .records import Json, Log, LogQuery, Process, Pruned, Retention, Run, RunQuery
 from .sqlite_rows import forget_roots
+from .sqlite_text import Damaged, loaded, unreadable
 from .sqlite_where import where_of
 
 if TYPE_CHECKING:
@@ -65,9 +65,17 @@ def run(store: SqliteBackend, run_id: str) -> Run | None:
 
 def _run(doc: str, record: str | None, headers: dict[str, Any]) -> Run:
     key = record or "{}"
-    if key not in headers:
-        headers[key] = loads(key).get("header", {})
-    return Run.from_doc(loads(doc), headers[key])
+    try:
+        if key not in headers:
+            headers[key] = loaded(key).get("header", {})
+        return Run.from_doc(loaded(doc), headers[key])
+    except (
+        KeyError,
+        TypeError,
+        AttributeError,
+        ValueError,
+    ) as error:  # a name or a bracket of it has changed
+        raise unreadable(error) from Damaged(str(error))
 
 
 def logs(store: SqliteBackend, query: LogQuery) -> list[Log]:
@@ -110,7 +118,7 @@ def processes(store: SqliteBackend, *, open_only: bool, journals: Collection[str
     rows = store._rows(
         f"SELECT journal, offset, record FROM journals WHERE {where} ORDER BY journal DESC", *(journals or ())
     )
-    return [process_of(journal, offset, loads(record)) for journal, offset, record in rows]
+    return [process_of(journal, offset, loaded(record)) for journal, offset, record in rows]
 
 
 class Pruning(Protocol):

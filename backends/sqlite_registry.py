@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from json import dumps, loads
+from json import dumps
+
+from .sqlite_text import loaded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ class SqliteRegistry:
         from .records import Document
 
         rows = self._rows("SELECT value, version FROM registry WHERE kind=? AND key=?", kind, key)
-        return Document(loads(rows[0][0]), rows[0][1]) if rows else None
+        return Document(loaded(rows[0][0]), rows[0][1]) if rows else None
 
     def put(self, kind: str, key: str, value: Json, expect_version: int) -> int | None:
         with self._write() as db:
@@ -41,7 +43,7 @@ class SqliteRegistry:
         from .records import Document
 
         rows = self._rows("SELECT key, value, version FROM registry WHERE kind=? ORDER BY key", kind)
-        return [(key, Document(loads(value), version)) for key, value, version in rows]
+        return [(key, Document(loaded(value), version)) for key, value, version in rows]
 
     def delete(self, kind: str, key: str, expect_version: int) -> bool:
         with self._write() as db:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from itertools import chain
-from json import dumps, loads
+from json import dumps
 
 from .rows import body, log_row, run_row, transition_row
+from .sqlite_text import loaded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def put_runs(db: sqlite3.Connection, docs: Iterable[Json]) -> None:
         journal = doc.get("journal")  # its own: a verdict may have come from the journal of another host
         if journal not in headers:
             row = db.execute("SELECT record FROM journals WHERE journal=?", (journal,)).fetchone()
-            headers[journal] = loads(row[0]).get("header", {}) if row else {}
+            headers[journal] = loaded(row[0]).get("header", {}) if row else {}
         rows.append(run_row(doc, headers[journal]))
     db.executemany(f"INSERT OR REPLACE INTO runs VALUES ({','.join('?' * 15)})", rows)
 
