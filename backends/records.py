@@ -77,7 +77,7 @@ class Run:
         """From a settled document of the fold and the header of the journal that it came from."""
         end = doc.get("end", {})
         tries = _tries(doc, end)
-        artifacts = sorted(doc.get("artifacts", {}).values(), key=lambda item: (item["at"], item["key"]))
+        artifacts = sorted(doc.get("artifacts", {}).values(), key=lambda item: (item["at"], str(item["key"])))
         return cls(
             id=doc["id"],
             kind=doc["kind"],
