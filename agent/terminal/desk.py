@@ -38,9 +38,12 @@ class Desk:
         home = self.settings.home
         with screen.busy("Taking in what was recorded", worth=_journals(home) > MANY):
             try:
-                catch_up(home, self.backend)
+                swept = catch_up(home, self.backend)
             except StorageError as error:
                 screen.say(f"not up to date: {error}")
+                return
+        if swept.unopened:
+            screen.say(f"not up to date: {swept.unopened[0]}")
 
 
 def _journals(home: str) -> int:

@@ -13,7 +13,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Collection, Container, Iterable
-from errno import ENOSPC
+from errno import EIO, EMFILE, ENFILE, ENOMEM, ENOSPC
 from functools import partial
 
 from attrs import define, evolve, field, frozen
@@ -50,7 +50,8 @@ class Live:
 @define
 class Adopted:
     """What one sweep did: `shipped` bytes of the dead, runs found `crashed`, journals `removed`, those `waiting` for
-    another store or another machine, `damaged` ones, with what was wrong in `faults`, and the `live` ones. `restarted`
+    another store or another machine, `damaged` ones, with what was wrong in `faults`
+    (`unopened`: those of them that could not be opened just now), and the `live` ones. `restarted`
     of the crashed are of an earlier boot of this host."""
 
     shipped: int = 0
@@ -60,6 +61,7 @@ class Adopted:
     waiting: int = 0
     damaged: int = 0
     faults: list[str] = field(factory=list)
+    unopened: list[str] = field(factory=list)
     live: list[Live] = field(factory=list)
 
 
@@ -133,8 +135,11 @@ class _Sweep:
             return
         try:
             fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except OSError:  # removed by somebody who was faster, or not ours to read
-            return
+        except OSError as error:
+            if error.errno in (EIO, EMFILE, ENFILE, ENOMEM):  # it is there, and what is in it is not known
+                self._fault(path, os.strerror(error.errno))
+                self.out.unopened.append(self.out.faults[-1])
+            return  # else removed by somebody who was faster, or not ours to read
         try:
             self._look_into(fd, path, journal)
         except Refused as error:

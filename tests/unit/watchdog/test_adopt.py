@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -349,3 +350,20 @@ def test_a_verdict_that_the_disk_took_only_in_part_is_given_again(
     assert home.sweep().crashed == 1
     assert home.states() == {"r1": "CRASHED"}
     assert not path.exists()
+
+
+def test_a_journal_that_cannot_be_opened_for_want_of_descriptors_is_named(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = home.journal(start("r1"))
+    opened = os.open
+
+    def refuse(name: Any, *args: Any, **more: Any) -> int:
+        if str(name) == str(path):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), name)
+        return opened(name, *args, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        assert home.sweep().faults == [f"{path}: Too many open files"]
+    assert home.sweep().crashed == 1
