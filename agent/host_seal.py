@@ -50,10 +50,25 @@ def is_sealed(home: str, header: dict[str, Any]) -> bool:
 
 
 def _hash(key: bytes, header: dict[str, Any]) -> str:
-    from _blake2 import blake2b  # hashlib loads OpenSSL, and every script would pay for it
-
+    """HMAC-SHA-256 (RFC 2104) of what is sealed: its first 16 bytes, as hex digits."""
+    sha256 = _sha256()
     said = dumps([header.get(name) for name in SEALED]).encode()
-    return str(blake2b(said, key=key, digest_size=16).hexdigest())
+    padded = key.ljust(64, b"\0")
+    inner = sha256(bytes(byte ^ 0x36 for byte in padded) + said).digest()
+    return str(sha256(bytes(byte ^ 0x5C for byte in padded) + inner).hexdigest()[:32])
+
+
+def _sha256() -> Any:
+    """CPython's own: hashlib and hmac load OpenSSL, and every script would pay for it. (Its `_blake2` takes Python
+    3.12.1 down where a sub-interpreter ends.)"""
+    from importlib import import_module
+
+    for name in ("_sha2", "_sha256", "hashlib"):  # of 3.12 and later, of 3.11, of others
+        try:
+            return import_module(name).sha256
+        except ImportError:
+            continue
+    raise ImportError("this Python has no SHA-256")
 
 
 def _key(home: str) -> bytes | None:

@@ -109,7 +109,7 @@ class Run:
             signal=end.get("signal"),
             usage=fitting(end.get("usage"), USAGE),
             about=fitting(end.get("about"), ABOUT),
-            progress=fitting(doc.get("progress"), PROGRESS),
+            progress=_progress(doc.get("progress")),
             artifacts=tuple(artifacts),
             check=fitting(doc.get("check"), CHECK),
             cause=fitting(doc.get("cause"), CAUSE),
@@ -176,6 +176,12 @@ def _tries(doc: Json, end: Json) -> list[Json]:
             ended_at=doc["ended_at"], error=fitting(end.get("error"), ERROR), reason=doc.get("reason")
         )
     return out
+
+
+def _progress(value: Any) -> Json | None:
+    """With all its members, whatever is known."""
+    said = fitting(value, PROGRESS)
+    return said and {"done": None, "total": None, "text": None, **said}
 
 
 def _times_as_text(item: Json) -> Json:

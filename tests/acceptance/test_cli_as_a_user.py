@@ -323,9 +323,9 @@ def test_a_verb_loads_only_what_it_needs(user: User) -> None:
 
     assert loaded("--help") == set()
     assert loaded("run", "--", "true") == set()
-    assert loaded("runs", "--json") == {"attrs", "cattrs"}
-    assert loaded("logs", "last") == {"attrs", "cattrs"}
-    assert loaded("runs") == {"attrs", "cattrs", "rich"}
+    assert loaded("runs", "--json") == {"attrs"}
+    assert loaded("logs", "last") == {"attrs"}
+    assert loaded("runs") == {"attrs", "rich"}
 
 
 @pytest.mark.parametrize("args", [["--help"], ["runs"], ["show", "last"], ["status"]])

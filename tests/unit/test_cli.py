@@ -686,6 +686,7 @@ def test_doctor_exits_1_and_names_the_fault(home: Path, yaml: str, about: str) -
 def test_doctor_warns_of_a_home_that_others_can_read_and_of_waiting_journals(
     ours: Holter, home: Path
 ) -> None:
+    ours("runs")  # what the fixture's script may have had no time to ship
     home.chmod(0o755)
     (home / "holter.yaml").write_text("backend: sqlite:///other.db")
     environ = {**os.environ, "HOLTER_BACKEND": "nosuch://x"}

@@ -173,7 +173,7 @@ def test_what_cannot_be_meant_is_refused_at_the_decorator(options: dict[str, str
 
 
 def test_a_generator_cannot_have_needs() -> None:
-    with pytest.raises(ValueError, match="needs do not work"):
+    with pytest.raises(ValueError, match="needs and executor do not work"):
 
         @flow(needs="a")
         def rows() -> Iterator[int]:
