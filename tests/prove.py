@@ -39,9 +39,7 @@ FAMILIES = (
     Family("corruption", "2 6", "every byte flipped, every length cut, random bytes"),
     Family("fuzz", "1 6", "parsers, settings, URLs, the collector's whole surface"),
     Family("security", "4 5", "another local user, a hostile client, a hostile page"),
-    Family("soak", "1 2 3 4", "hours of load, kills, restarts, retention"),
     Family("upgrades", "2 6", "journals, stores and wire of every version; of the future"),
-    Family("mutants", "1-6", "mutants of fold, verdicts, ledger, slots and outbox"),
 )
 
 
