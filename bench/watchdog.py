@@ -91,7 +91,7 @@ def hire(home: str, journals: int, *, beats: bool) -> int:
         return pid
     try:
         mine = [
-            Journal(f"{home}/journals", header("default", URL, HEARTBEAT if beats else 0.0))
+            Journal(f"{home}/journals", header(home, "default", URL, HEARTBEAT if beats else 0.0))
             for _ in range(journals)
         ]
         for each in mine:
