@@ -9,6 +9,8 @@ In a test module of your own, with pytest and hypothesis installed (`pip install
 All tests of the contract are collected there, once for each of the `SITES`; `Site` tells how a store is set up.
 """
 
+import sys
+
 try:
     import hypothesis  # noqa: F401
     import pytest
@@ -18,9 +20,9 @@ except ImportError as _error:  # pragma: no cover
     ) from None
 
 _TESTS = ("append", "handles", "machine", "prune", "reads", "registry", "tapes", "testimony")
-pytest.register_assert_rewrite(
-    *(f"{__package__}.{each}" for each in _TESTS)
-)  # a failed assert prints both sides
+pytest.register_assert_rewrite(  # a failed assert prints both sides; pytest warns of what was loaded before
+    *(name for each in _TESTS if (name := f"{__package__}.{each}") not in sys.modules)
+)
 
 from .append import *  # noqa: E402, F403
 from .fixtures import *  # noqa: E402, F403

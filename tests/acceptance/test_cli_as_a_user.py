@@ -330,13 +330,16 @@ def test_a_verb_loads_only_what_it_needs(user: User) -> None:
 
 @pytest.mark.parametrize("args", [["--help"], ["runs"], ["show", "last"], ["status"]])
 def test_a_verb_costs_less_than_a_quarter_second_of_processor(user: User, args: list[str]) -> None:
+    """On a machine whose bare interpreter takes 11 ms; on others in that ratio."""
     user.script(HELLO)
-    costs = []
-    for _ in range(3):
+
+    def cost(*command: str) -> float:
         with subprocess.Popen(
-            [HOLTER, *args], env=user.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command, env=user.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         ) as process:
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
-        costs.append(usage.ru_utime + usage.ru_stime)
-    assert min(costs) <= 0.25
+        return usage.ru_utime + usage.ru_stime
+
+    bare = min(cost(sys.executable, "-c", "pass") for _ in range(5))
+    assert min(cost(HOLTER, *args) for _ in range(5)) <= 0.25 / 0.011 * bare

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import get_ident
 from typing import Any
 
 from holter.agent import identity, journal
@@ -410,8 +411,12 @@ def _recorded_opening(world: World, opening: Any) -> Any:
 
 
 def _recorded_writing(world: World, writing: Any) -> Any:
+    mine = get_ident()
+
     def write(self: Any, line: bytes) -> None:
-        if isinstance(world.actor, Guard):
+        if (
+            isinstance(world.actor, Guard) and get_ident() == mine
+        ):  # another test may have left a heart beating
             if not world.actor.alive:
                 raise Killed
             for _, event in decode(line):
