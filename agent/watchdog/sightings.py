@@ -22,15 +22,16 @@ class Sightings:
     _monotonic: float = 0.0
     _slow: bool = False  # whether the last pass was late too
 
-    def look(self, live: Iterable[Live], clock: Clock) -> dict[str, float]:
-        """Seconds of silence by journal. After a sleep of the host, a step of the clock or a pause of this watchdog
-        everybody starts anew."""
-        return self.silence({each.journal: each.size for each in live}, clock)
+    def look(self, live: Iterable[Live], clock: Clock, at: float | None = None) -> dict[str, float]:
+        """Seconds of silence by journal, `at` the moment (monotonic seconds) at which their sizes began to be read: a
+        store that was locked may have held us up since. After a sleep of the host, a step of the clock or a pause of
+        this watchdog everybody starts anew."""
+        return self.silence({each.journal: each.size for each in live}, clock, at)
 
-    def silence(self, marks: dict[str, int], clock: Clock) -> dict[str, float]:
+    def silence(self, marks: dict[str, int], clock: Clock, at: float | None = None) -> dict[str, float]:
         """The same for anything that has a name and a number that changes when it is heard."""
         self.mind(clock)
-        now = clock.monotonic()
+        now = clock.monotonic() if at is None else at
         held, self.grown = self.grown, {}
         for name, mark in marks.items():
             before, since = held.get(name, (-1, now))

@@ -48,6 +48,7 @@ class Watchdog(Half):
         self._looked = (
             False  # whether all journals were looked at in this pass: silence is judged on nothing older
         )
+        self._looked_at = 0.0  # when (monotonic seconds) the journals of this pass began to be looked at
         self._limited = False  # whether conditions were judged in this pass, and a live run has a limit
         self._silence: dict[str, float] = {}
         self._due_at = float("inf")  # when a run may pass a limit (Unix seconds)
@@ -122,10 +123,11 @@ class Watchdog(Half):
         self._ooms.begin()  # before it is asked who lives
         began, touched = self.clock.monotonic(), self.deaths.touched()
         self._owners = self._owners or Owners(self._store())
-        whole = self._sweeps.due(began) or touched is None
+        whole = self._sweeps.due(began) or touched is None or self._run_began(began)
         if not whole and not touched:
             return
         self._sweeps.hurry()  # after one that fails, all are looked at again
+        self._looked_at = began
         out = catch_up(
             self.settings.home,
             self._store(),
@@ -156,14 +158,13 @@ class Watchdog(Half):
         self._looked = whole
 
     def _reconcile(self) -> None:
-        """Now and then, where all journals were looked at in this pass, or a run began whose limits nobody knows yet;
-        and when a run may have passed a limit."""
+        """Where all journals were looked at in this pass, now and then, and soon after a run began, whose limits nobody
+        knows yet; and when a run may have passed a limit."""
         began = self.clock.monotonic()
         if self._looked:
-            self._silence = self._sightings.look(self.seen.live, self.clock)
-        turn = self._looked and self._looks.due(began)
-        news = self._expecting.began and self._starts.due(began)
-        if not (turn or news) and self.clock.wall() < self._due_at:
+            self._silence = self._sightings.look(self.seen.live, self.clock, self._looked_at)
+        turn = self._looked and (self._looks.due(began) or self._run_began(began))
+        if not turn and self.clock.wall() < self._due_at:
             return
         self._expecting.began = False
         store, live, dues = self._store(), self.seen.live, list[float]()
@@ -180,6 +181,9 @@ class Watchdog(Half):
         self._limited = bool(dues)
         for pace in (self._looks, self._starts):
             pace.took(began, self.clock.monotonic())
+
+    def _run_began(self, now: float) -> bool:
+        return self._expecting.began and self._starts.due(now)
 
     def _enforce(self) -> None:
         if self._asked is None or not (self._limited or self._enforcer.busy):

@@ -330,7 +330,7 @@ def test_a_verb_loads_only_what_it_needs(user: User) -> None:
 
 @pytest.mark.parametrize("args", [["--help"], ["runs"], ["show", "last"], ["status"]])
 def test_a_verb_costs_less_than_a_quarter_second_of_processor(user: User, args: list[str]) -> None:
-    """On a machine whose bare interpreter takes 11 ms; on others in that ratio."""
+    """On a machine whose bare interpreter takes some 9 ms of it; on others in that ratio."""
     user.script(HELLO)
 
     def cost(*command: str) -> float:
@@ -342,4 +342,4 @@ def test_a_verb_costs_less_than_a_quarter_second_of_processor(user: User, args: 
         return usage.ru_utime + usage.ru_stime
 
     bare = min(cost(sys.executable, "-c", "pass") for _ in range(5))
-    assert min(cost(HOLTER, *args) for _ in range(5)) <= 0.25 / 0.011 * bare
+    assert min(cost(HOLTER, *args) for _ in range(5)) <= 28 * bare

@@ -158,6 +158,15 @@ def test_a_watchdog_whose_every_pass_is_late_still_counts_silence() -> None:
     assert told == [0.0, 6.0, 12.0]
 
 
+def test_the_time_that_a_locked_store_takes_after_the_look_is_nobodys_silence() -> None:
+    clock, seen = TwoClocks(), Sightings()
+    seen.look([live(100)], clock, clock.monotonic())
+    clock.pass_by(0.1)
+    looked = clock.monotonic()  # the size is read, the next beat is yet to come
+    clock.pass_by(4)
+    assert seen.look([live(100)], clock, looked)["j1"] == pytest.approx(0.1)
+
+
 def test_journals_that_are_gone_are_forgotten() -> None:
     clock, seen = TwoClocks(), Sightings()
     seen.look([live(journal="a"), live(journal="b")], clock)
