@@ -16,16 +16,17 @@ from .prove import Proof
 from .standstill import Standstills, repeated
 
 settings.register_profile("quick", max_examples=40, deadline=None, derandomize=True)
-settings.register_profile("long", max_examples=1000, deadline=None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--long", action="store_true", help="run the longer proofs too (minutes)")
+    parser.addoption("--long", action="store_true", help="run the longer proofs too (an hour)")
+    parser.addoption("--examples", type=int, default=1000, help="of hypothesis in each of the longer proofs")
     sizes = ("short", "full")
     parser.addoption("--prove", choices=sizes, help="run what breaks things on purpose too, of this size")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    settings.register_profile("long", max_examples=config.getoption("--examples"), deadline=None)
     settings.load_profile("long" if config.getoption("--long") else "quick")
     if hasattr(config, "workerinput") or not config.getoption("numprocesses"):  # where tests run
         standstills = Standstills()

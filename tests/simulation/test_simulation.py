@@ -36,7 +36,7 @@ def play(number: int) -> None:
 
 
 @settings(
-    max_examples=100,
+    max_examples=300,
     derandomize=True,
     deadline=None,
     database=None,
