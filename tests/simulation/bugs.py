@@ -76,14 +76,14 @@ BUGS = (
     Bug(
         "the journal goes before the store has it",
         "agent/watchdog/adopt.py",
-        "            offset = ship(fd, journal, self._offset(journal) or 0, self.backend)\n",
+        "            offset = self._ship(fd, journal, self._offset(journal) or 0)\n",
         "            os.unlink(path)\n            os.open(path, os.O_CREAT)\n"
-        "            offset = ship(fd, journal, self._offset(journal) or 0, self.backend)\n",
+        "            offset = self._ship(fd, journal, self._offset(journal) or 0)\n",
     ),
     Bug(
         "a torn line swallows the verdict",
         "agent/watchdog/adopt.py",
-        'os.write(fd, b"\\n")',
+        '_append(fd, b"\\n")',
         "pass",
     ),
     Bug(
