@@ -87,6 +87,7 @@ class Shipper:
         self._closing = False
         self._stopped = False
         self._asked_wait = 0.0  # seconds that the store wants us to stay away
+        self._began = 0.0  # this thread's processor time, in seconds, when it began what it will rest for
         self._unfinished: dict[str, Any] = {}
         self.running = False
 
@@ -139,7 +140,7 @@ class Shipper:
         while True:
             if not self._closing:
                 self._wake.acquire(timeout=rest)
-            began = time.thread_time()  # waiting for another writer is no work
+            self._began = time.thread_time()  # waiting for another writer is no work
             more = self._turn()
             if self._closing and not more:
                 return self._settle(arrived=more is not None)
@@ -150,7 +151,7 @@ class Shipper:
                 rest = self._asked_wait + uniform(INTERVAL, wait)
             else:
                 wait = INTERVAL
-                rest = max(REST * (time.thread_time() - began), 0.0 if more else INTERVAL)
+                rest = max(REST * (time.thread_time() - self._began), 0.0 if more else INTERVAL)
 
     @_store_step
     def _turn(self) -> bool | None:
@@ -173,6 +174,7 @@ class Shipper:
             if self._store is None and self._open_store is not None:
                 with loading:  # and its modules with it
                     self._store = self._open_store()
+                self._began = time.thread_time()
             data = read(self.journal.fd, self._offset, BATCH)
             if not data or self._store is None:
                 return False  # a torn tail

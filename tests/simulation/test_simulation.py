@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from .bugs import BUGS, Bug, hunt
+from .bugs import BUGS, ROOT, Bug, hunt
 from .histories import History, broken_rule, from_seed, shortened
 
 pytestmark = pytest.mark.skipif(
@@ -69,6 +69,12 @@ def test_the_same_seed_is_the_same_history() -> None:
 def test_a_planted_bug_is_caught() -> None:
     """The lock of a live process is not respected; the long form plants all of them."""
     assert hunt(BUGS[0], 50)
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
+def test_every_bug_has_its_line(bug: Bug) -> None:
+    """So that a change of the line is noticed at once, and not by the long form."""
+    assert (ROOT / bug.file).read_text().count(bug.right) == 1
 
 
 @pytest.mark.long

@@ -33,6 +33,41 @@ def test_events_arrive_while_the_process_lives(python: Any, left: Any) -> None:
     assert left().run.state == "COMPLETED"
 
 
+def test_the_lines_after_the_first_do_not_wait_for_what_it_took_to_open_the_store(python: Any) -> None:
+    """0.3 s of a driver's import, which would be rested for during 30 s."""
+    done = python("""
+        import os, time
+        import holter.agent.shipper as s
+        from holter import flow
+        from holter.backends.urls import open_backend
+        s.REST = 100
+        begin = s.Shipper.__init__
+        def with_a_slow_driver(self, journal, heartbeat, open_store, carry):
+            def opened():
+                until = time.thread_time() + 0.3
+                while time.thread_time() < until: pass
+                return open_store()
+            begin(self, journal, heartbeat, opened, carry)
+        s.Shipper.__init__ = with_a_slow_driver
+        def until(there):
+            deadline = time.monotonic() + 15
+            while time.monotonic() < deadline:
+                if there(): return True
+                time.sleep(0.01)
+        @flow
+        def main():
+            home = os.environ["HOLTER_HOME"]
+            until(lambda: os.path.exists(home + "/holter.db"))
+            store = open_backend("sqlite:///holter.db", home)
+            until(store.processes)
+            offset = store.processes()[0].offset
+            print("the second")
+            return until(lambda: store.processes()[0].offset > offset)
+        print(main())
+    """)
+    assert done.stdout == "the second\nTrue\n"
+
+
 @pytest.mark.parametrize("threads", [1, 4])
 def test_nothing_is_lost_or_doubled_where_the_journal_is_replaced_under_many_writers(
     python: Any, left: Any, tmp_path: Path, threads: int
