@@ -30,13 +30,5 @@ TARGETS = (
     Target("agent/ledgers.py", ("unit/watchdog/test_expecting.py", "unit/watchdog/test_gaps.py")),
     Target("agent/slots.py", ("unit/agent/test_slots.py",)),
     Target("agent/slot_files.py", ("unit/agent/test_slots.py",)),
-    Target(
-        "agent/watchdog/outbox.py",
-        (
-            "unit/watchdog/test_tidings.py",
-            "unit/watchdog/test_notify.py",
-            "unit/watchdog/test_delivery.py",
-            "unit/watchdog/test_digests.py",
-        ),
-    ),
+    Target("agent/watchdog/outbox.py", ("unit/watchdog/test_outbox.py",)),
 )
