@@ -70,16 +70,27 @@ def try_all(target: Target, mutants: list[Mutant], folder: Path) -> list[dict[st
     }
     command = [sys.executable, "-P", str(Path(__file__).with_name("trial.py"))]
     environ = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    outcomes: list[dict[str, Any]] = []
     with (folder / "printed").open("w+") as printed:
-        done = subprocess.run(
-            command, input=json.dumps(task), stdout=subprocess.PIPE, stderr=printed, text=True, cwd=ROOT, env=environ
-        )
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=printed, text=True, cwd=ROOT, env=environ
+        ) as trial:
+            assert trial.stdin and trial.stdout
+            trial.stdin.write(json.dumps(task))
+            trial.stdin.close()
+            for line in trial.stdout:
+                outcomes.append(json.loads(line))
+                _progress(target, len(outcomes), len(mutants))
         printed.seek(0)
         tail = "".join(printed.readlines()[-40:])
-    outcomes = [json.loads(line) for line in done.stdout.splitlines()]
     if len(outcomes) != len(mutants):
         raise RuntimeError(f"{target.module}: {len(outcomes)} of {len(mutants)} mutants were tried\n{tail}")
     return outcomes
+
+
+def _progress(target: Target, done: int, of: int) -> None:
+    if sys.stderr.isatty() or done % 100 == 0:
+        print(f"{target.name}: {done} of {of}", end="\r" if sys.stderr.isatty() else "\n", file=sys.stderr)
 
 
 def explained() -> dict[str, dict[str, str]]:

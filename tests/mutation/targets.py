@@ -25,7 +25,7 @@ TARGETS = (
         "backends/fold.py",
         ("unit/backends/test_fold.py", "unit/backends/test_records.py", "contract/test_order.py"),
     ),
-    Target("backends/verdicts.py", ("unit/backends/test_verdicts.py",)),
+    Target("backends/verdicts.py", ("unit/backends/test_problems.py", "unit/backends/test_verdicts.py")),
     Target("backends/ledger.py", ("unit/backends/test_ledger.py",)),
     Target("agent/ledgers.py", ("unit/watchdog/test_expecting.py", "unit/watchdog/test_gaps.py")),
     Target("agent/slots.py", ("unit/agent/test_slots.py",)),
