@@ -83,7 +83,7 @@ def try_all(target: Target, mutants: list[Mutant], folder: Path) -> list[dict[st
                 _progress(target, len(outcomes), len(mutants))
         printed.seek(0)
         tail = "".join(printed.readlines()[-40:])
-    if len(outcomes) != len(mutants):
+    if trial.returncode or len(outcomes) != len(mutants):
         raise RuntimeError(f"{target.module}: {len(outcomes)} of {len(mutants)} mutants were tried\n{tail}")
     return outcomes
 

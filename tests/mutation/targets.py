@@ -23,7 +23,7 @@ class Target(NamedTuple):
 TARGETS = (
     Target(
         "backends/fold.py",
-        ("unit/backends/test_fold.py", "unit/backends/test_records.py", "contract/test_order.py"),
+        ("unit/backends/test_digest.py", "unit/backends/test_fold.py", "contract/test_order.py"),
     ),
     Target("backends/verdicts.py", ("unit/backends/test_problems.py", "unit/backends/test_verdicts.py")),
     Target("backends/ledger.py", ("unit/backends/test_ledger.py",)),

@@ -6,9 +6,11 @@ Reads from stdin what to do, and writes a line of JSON for each mutant to stdout
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import resource
 import signal
+import struct
 import sys
 import tempfile
 import time
@@ -24,7 +26,7 @@ from mutmut.mutation.trampoline import set_mutant_under_test
 from mutmut.state import state
 
 MEMORY = 4 * 2**30  # bytes of addresses: a loop without end must not take the machine along
-PATIENCE = 5.0, 8.0  # seconds for any mutant, and how many times as long as its tests take without it
+PATIENCE = 5.0, 10.0  # seconds for any test, and how many times as long as it takes without a mutant
 PYTEST = ("-q", "-s", "-n0", "-p", "no:cacheprovider", "--tb=no", "--no-header")
 
 
@@ -37,6 +39,7 @@ class Trial:
     items: Sequence[pytest.Item] = ()
     seconds: dict[str, float] = field(default_factory=dict)  # by test
     seen: dict[str, list[str]] = field(default_factory=dict)  # functions that a test called, by test
+    _deadline: mmap.mmap = field(default_factory=lambda: mmap.mmap(-1, 8))  # of the fork's present test
     _failed: bool = False
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
@@ -54,21 +57,25 @@ class Trial:
         config()  # read while we are at the root
         if session.testsfailed or not self.items:
             raise session.Failed("the tests cannot be collected")
-        _, said = in_fork(self._watch, 600.0)
+        _, said = self._in_fork(self._watch)
         if not said:
-            raise session.Failed("the tests do not pass without a mutant, or take longer than ten minutes")
+            raise session.Failed("the tests do not pass without a mutant")
         self.seconds, self.seen = json.loads(said)
         for mutant in self.mutants:
-            began = time.monotonic()
-            tests = self._who_sees(mutant)
-            patience = PATIENCE[0] + PATIENCE[1] * sum(self.seconds[item.nodeid] for item in tests)
-            ended, killer = in_fork(lambda mutant=mutant, tests=tests: self._try(mutant, tests), patience)
-            if ended not in (0, 1, None):
-                killer = f"exit code {ended}"
-            verdict = "timeout" if ended is None else "survived" if ended == 0 else "killed"
-            took = round(time.monotonic() - began, 2)
-            self.tell({"mutant": mutant, "verdict": verdict, "by": killer, "seconds": took})
+            self.tell(self._outcome(mutant))
+        if self._outcome("")["verdict"] != "survived":
+            raise session.Failed("the tests fail now and then without a mutant")
         return True
+
+    def _outcome(self, mutant: str) -> dict[str, Any]:
+        began = time.monotonic()
+        tests = self._who_sees(mutant)
+        code, killer = self._in_fork(lambda: self._try(mutant, tests))
+        if code not in (0, 1, None):
+            killer = f"exit code {code}"
+        verdict = "timeout" if code is None else "killed" if code else "survived"
+        took = round(time.monotonic() - began, 2)
+        return {"mutant": mutant, "verdict": verdict, "by": killer, "seconds": took}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._failed = self._failed or report.failed
@@ -82,7 +89,7 @@ class Trial:
     def _watch(self) -> str:
         set_mutant_under_test("stats")
         for item, after in zip(self.items, [*self.items[1:], None], strict=True):
-            began = time.monotonic()
+            began = self._now_or_within(600.0)
             state()._stats.clear()
             item.ihook.pytest_runtest_protocol(item=item, nextitem=after)
             if self._failed:
@@ -96,43 +103,49 @@ class Trial:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         set_mutant_under_test(mutant)
         for item, after in zip(tests, [*tests[1:], None], strict=True):
+            self._now_or_within(PATIENCE[0] + PATIENCE[1] * self.seconds[item.nodeid])
             item.ihook.pytest_runtest_protocol(item=item, nextitem=after)
             if self._failed:
                 return item.nodeid
         return ""
 
+    def _now_or_within(self, seconds: float) -> float:
+        """The monotonic clock; and from now on, so long has the fork until it is ended."""
+        now = time.monotonic()
+        struct.pack_into("d", self._deadline, 0, now + seconds)
+        return now
 
-def in_fork(work: Callable[[], str], patience: float) -> tuple[int | None, str]:
-    """Do it in a fork; its exit code (1 where it said something, None where it took too long), and what it said."""
-    with tempfile.TemporaryFile("w+") as paper:
-        if (child := os.fork()) == 0:
-            code = 2
-            try:
-                os.setsid()
-                said = work()
-                paper.write(said)
-                paper.flush()
-                code = 1 if said else 0
-            except BaseException:
-                traceback.print_exc(file=sys.__stderr__)
-            finally:
-                os._exit(code)
-        code = _ended(child, time.monotonic() + patience)
-        paper.seek(0)
-        return code, paper.read()
+    def _in_fork(self, work: Callable[[], str]) -> tuple[int | None, str]:
+        """Do it in a fork; its exit code (1 where it said something, None where it took too long), and what it said."""
+        with tempfile.TemporaryFile("w+") as paper:
+            self._now_or_within(60.0)
+            if (child := os.fork()) == 0:
+                code = 2
+                try:
+                    os.setsid()
+                    said = work()
+                    paper.write(said)
+                    paper.flush()
+                    code = 1 if said else 0
+                except BaseException:
+                    traceback.print_exc(file=sys.__stderr__)
+                finally:
+                    os._exit(code)
+            ended = self._ended(child)
+            paper.seek(0)
+            return ended, paper.read()
 
-
-def _ended(child: int, until: float) -> int | None:
-    done = 0
-    while not done and time.monotonic() < until:
-        time.sleep(0.003)
-        done, status = os.waitpid(child, os.WNOHANG)
-    with suppress(ProcessLookupError):
-        os.killpg(child, signal.SIGKILL)  # it, or what it left behind
-    if done:
-        return os.waitstatus_to_exitcode(status)
-    os.waitpid(child, 0)
-    return None
+    def _ended(self, child: int) -> int | None:
+        done = 0
+        while not done and time.monotonic() < struct.unpack_from("d", self._deadline)[0]:
+            time.sleep(0.003)
+            done, status = os.waitpid(child, os.WNOHANG)
+        with suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)  # it, or what it left behind
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        os.waitpid(child, 0)
+        return None
 
 
 def main() -> int:
