@@ -40,6 +40,7 @@ FAMILIES = (
     Family("fuzz", "1 6", "parsers, settings, URLs, the collector's whole surface"),
     Family("security", "4 5", "another local user, a hostile client, a hostile page"),
     Family("upgrades", "2 6", "journals, stores and wire of every version; of the future"),
+    Family("mutation", "2 3 6", "the code itself, changed in every small way: does a test fail?"),
 )
 
 

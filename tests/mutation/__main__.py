@@ -22,7 +22,10 @@ def show(found: list[Figures]) -> None:
     for one in found:
         numbers = (one.tried, one.killed, one.timeouts, len(one.survivors))
         table.add_row(
-            one.target.module, *(f"{each:,}" for each in numbers), f"{one.percent:.1f}", f"{one.seconds:.0f} s"
+            one.target.module,
+            *(f"{each:,}" for each in numbers),
+            f"{one.percent:.1f}",
+            f"{one.seconds:.0f} s",
         )
     for one in found:
         for mutant in one.unexplained:

@@ -9,13 +9,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from .planting import ROOT, Mutant, plant
+from .survivors import explained
 from .targets import Target
 
 LEAST = 85.0  # percent of the mutants of a module that its tests have to kill
-SURVIVORS = Path(__file__).with_name("survivors.txt")
 
 
 class Figures(NamedTuple):
@@ -66,15 +66,11 @@ def try_all(target: Target, mutants: list[Mutant], folder: Path) -> list[dict[st
     task = {
         "mutants": [mutant.key for mutant in mutants],
         "tests": [str(ROOT / "tests" / name) for name in target.tests],
-        "pytest": [f"--basetemp={folder}/tmp"],
+        "pytest": ["--basetemp", str(folder / "tmp")],
     }
-    command = [sys.executable, "-P", str(Path(__file__).with_name("trial.py"))]
-    environ = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
     outcomes: list[dict[str, Any]] = []
     with (folder / "printed").open("w+") as printed:
-        with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=printed, text=True, cwd=ROOT, env=environ
-        ) as trial:
+        with _trial(folder, printed) as trial:
             assert trial.stdin and trial.stdout
             trial.stdin.write(json.dumps(task))
             trial.stdin.close()
@@ -88,23 +84,19 @@ def try_all(target: Target, mutants: list[Mutant], folder: Path) -> list[dict[st
     return outcomes
 
 
+def _trial(folder: Path, printed: IO[str]) -> subprocess.Popen[str]:
+    outer = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    return subprocess.Popen(
+        [sys.executable, "-P", str(Path(__file__).with_name("trial.py"))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=printed,
+        text=True,
+        cwd=ROOT,
+        env={**outer, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+
+
 def _progress(target: Target, done: int, of: int) -> None:
     if sys.stderr.isatty() or done % 100 == 0:
         print(f"{target.name}: {done} of {of}", end="\r" if sys.stderr.isatty() else "\n", file=sys.stderr)
-
-
-def explained() -> dict[str, dict[str, str]]:
-    """The reasons of survivors.txt, by module and mutant's line.
-
-    A module's name stands after `#`, a reason at the start of a line, and below it, indented, the mutants.
-    """
-    found: dict[str, dict[str, str]] = {}
-    module = reason = ""
-    for line in SURVIVORS.read_text(encoding="utf-8").splitlines():
-        if line.startswith("# "):
-            module = line[2:]
-        elif line.startswith("    "):
-            found.setdefault(module, {})[line.strip()] = reason
-        elif line.strip():
-            reason = line.strip()
-    return found

@@ -46,7 +46,10 @@ class Trial:
         for plugin in session.config.pluginmanager.get_plugins():
             if type(plugin).__name__ == "Standstills":  # a failure is what is expected here
                 session.config.pluginmanager.unregister(plugin)
-        from hypothesis import Phase, settings  # which is a plugin, too: pytest wants to be the first to import it
+        from hypothesis import (
+            Phase,
+            settings,
+        )  # which is a plugin, too: pytest wants to be the first to import it
 
         # The first failure says enough: no smaller one is looked for.
         settings.register_profile("mutation", settings(), phases=(Phase.explicit, Phase.generate))
@@ -81,10 +84,11 @@ class Trial:
         self._failed = self._failed or report.failed
 
     def _who_sees(self, mutant: str) -> list[pytest.Item]:
-        """The tests that call its function, the quickest first; all, where none does in its own process."""
+        """The tests that call its function, the quickest first; what a test does in other processes is not known."""
         function = mutant.partition("__mutmut")[0]
-        those = [item for item in self.items if function in self.seen[item.nodeid]]
-        return sorted(those or self.items, key=lambda item: self.seconds[item.nodeid])
+        seen = ((item, self.seen[item.nodeid]) for item in self.items)
+        those = [item for item, calls in seen if function in calls or not (calls and function)]
+        return sorted(those, key=lambda item: self.seconds[item.nodeid])
 
     def _watch(self) -> str:
         set_mutant_under_test("stats")
@@ -156,7 +160,9 @@ def main() -> int:
     def tell(what: Any) -> None:
         print(json.dumps(what), file=out, flush=True)
 
-    return int(pytest.main([*PYTEST, *task["pytest"], *task["tests"]], plugins=[Trial(task["mutants"], tell)]))
+    return int(
+        pytest.main([*PYTEST, *task["pytest"], *task["tests"]], plugins=[Trial(task["mutants"], tell)])
+    )
 
 
 if __name__ == "__main__":

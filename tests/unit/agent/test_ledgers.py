@@ -1,4 +1,4 @@
-"""The ledger of expected times in a store: since when a schedule holds, what is written of each day, and what corrects it."""
+"""The ledger of expected times in a store: since when it holds, what is written of each day, and what corrects it."""
 
 from __future__ import annotations
 
@@ -38,10 +38,19 @@ class Store(MemoryBackend):
             rival()
         return super().put(kind, key, value, expect_version)
 
-    def ran(self, *starts: float, state: str = "COMPLETED", name: str = "etl", project: str = "default") -> None:
+    def ran(
+        self, *starts: float, state: str = "COMPLETED", name: str = "etl", project: str = "default"
+    ) -> None:
         for at in starts:
             number = next(self._numbers)
-            start = {"event": "start", "run": f"r{number}", "at": at, "kind": "flow", "name": name, "project": project}
+            start = {
+                "event": "start",
+                "run": f"r{number}",
+                "at": at,
+                "kind": "flow",
+                "name": name,
+                "project": project,
+            }
             end = {"event": "end", "run": f"r{number}", "at": at + 1, "state": state}
             self.append(f"j{number}", 0, encode(start) + encode(end))
 
@@ -55,7 +64,9 @@ def job(declared: dict[str, Any] | None = None, name: str = "etl", **fields: Any
     return Job("default", name, Expectation.of(HOURLY if declared is None else declared), **fields)
 
 
-def written(store: Store, since: float, until: float, now: float, mine: Job | None = None, **known: Any) -> list[Entry]:
+def written(
+    store: Store, since: float, until: float, now: float, mine: Job | None = None, **known: Any
+) -> list[Entry]:
     """All that there is to write from `since` on, and what stands there then."""
     mine = mine or job()
     begin: float | None = since
@@ -205,7 +216,10 @@ def test_the_start_that_answers_a_turn_may_come_before_the_stretch_or_after_it(s
     top = ledgers.opened(store, job(), MIDNIGHT, MIDNIGHT)
     assert top is not None
     ledgers.write(store, job(), (), MIDNIGHT + 2 * HOUR + 40, MIDNIGHT + HOUR - 1)
-    assert said(ledgers.entries(store, job().key, MIDNIGHT, MIDNIGHT + DAY)) == [(1, "on_time"), (2, "on_time")]
+    assert said(ledgers.entries(store, job().key, MIDNIGHT, MIDNIGHT + DAY)) == [
+        (1, "on_time"),
+        (2, "on_time"),
+    ]
 
 
 def test_of_one_that_counts_from_the_last_start_the_start_before_the_stretch_is_known(store: Store) -> None:
@@ -216,7 +230,10 @@ def test_of_one_that_counts_from_the_last_start_the_start_before_the_stretch_is_
 
 def test_how_far_the_ledger_is_written_stands_in_its_head_and_never_goes_back(store: Store) -> None:
     ledgers.opened(store, job(), MIDNIGHT, MIDNIGHT)
-    assert ledgers.write(store, job(), (), MIDNIGHT + 2 * HOUR + 5, MIDNIGHT) == (None, MIDNIGHT + 3 * HOUR - 5)
+    assert ledgers.write(store, job(), (), MIDNIGHT + 2 * HOUR + 5, MIDNIGHT) == (
+        None,
+        MIDNIGHT + 3 * HOUR - 5,
+    )
     top = ledgers.head(store, job().key)
     assert top == Head("0 * * * *", None, MIDNIGHT, MIDNIGHT + HOUR)
     store.ran(MIDNIGHT + 2 * HOUR + 1)
@@ -276,7 +293,9 @@ def test_a_page_that_is_a_hundred_days_old_goes_when_a_new_one_begins(store: Sto
     written(store, MIDNIGHT, MIDNIGHT + DAY, MIDNIGHT + HOUR + 5)
     assert len(store.list(PAGE)) == 3  # nothing was written yet
     written(store, MIDNIGHT, MIDNIGHT + DAY, MIDNIGHT + 3 * HOUR)
-    assert [key for key, _ in store.list(PAGE)] == [f"default~etl~{day}" for day in ("2024-10-03", "2024-10-05", "2025-01-12")]
+    assert [key for key, _ in store.list(PAGE)] == [
+        f"default~etl~{day}" for day in ("2024-10-03", "2024-10-05", "2025-01-12")
+    ]
     ledgers.write(store, job(), (), MIDNIGHT + 5 * HOUR, MIDNIGHT)
     assert len(store.list(PAGE)) == 3
 
@@ -287,7 +306,9 @@ def test_the_outcomes_are_read_from_a_moment_on_and_before_another(store: Store)
     assert said(part) == [(23, "missed"), (24, "missed")]
     assert ledgers.entries(store, job(name="another").key, MIDNIGHT, MIDNIGHT + DAY) == []
     late = ledgers.entries(store, job().key, MIDNIGHT - 900 * DAY, MIDNIGHT + DAY + KEPT)
-    assert [each.expected_at for each in late] == [MIDNIGHT + n * HOUR for n in range(24, 48)]  # of a hundred days
+    assert [each.expected_at for each in late] == [
+        MIDNIGHT + n * HOUR for n in range(24, 48)
+    ]  # of a hundred days
     assert ledgers.entries(store, job().key, MIDNIGHT + DAY, MIDNIGHT + DAY) == []
 
 

@@ -1,4 +1,4 @@
-"""What one batch of a journal means to a store: which events are sound, what they leave, and what is said of the journal."""
+"""What one batch of a journal means to a store: which events are sound, and what they leave."""
 
 from __future__ import annotations
 
@@ -9,7 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holter.backends.fold import CONDITIONS, ENDINGS, SAMPLES, STATES, Digest, apply, digest, settle, sound, transitions
+from holter.backends.fold import (
+    CONDITIONS,
+    ENDINGS,
+    SAMPLES,
+    STATES,
+    Digest,
+    apply,
+    digest,
+    settle,
+    sound,
+    transitions,
+)
 
 AT = 1_800_000_000.0
 NOW = AT + 100
@@ -49,12 +60,26 @@ def in_any_order(*events: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_batch_leaves_documents_events_lines_and_transitions() -> None:
-    batch = [start(journal="j0"), event("log", text="hello"), event("end", AT + 5, state="FAILED", reason="because")]
+    batch = [
+        start(journal="j0"),
+        event("log", text="hello"),
+        event("end", AT + 5, state="FAILED", reason="because"),
+    ]
     out = taken(*batch)
     assert set(out.docs) == {"r1"}
-    assert out.events == [("r1", 0, start()), ("r1", 2, batch[2])]  # which journal it was first in is said of the run
+    assert out.events == [
+        ("r1", 0, start()),
+        ("r1", 2, batch[2]),
+    ]  # which journal it was first in is said of the run
     assert out.logs == [("r1", batch[1])]
-    changed = {"run_id": "r1", "at": NOW, "from": None, "to": "FAILED", "condition": None, "reason": "because"}
+    changed = {
+        "run_id": "r1",
+        "at": NOW,
+        "from": None,
+        "to": "FAILED",
+        "condition": None,
+        "reason": "because",
+    }
     assert out.transitions == [changed]
     assert out.process == {"received_at": NOW}
     assert out.docs["r1"]["journal"] == "j1"
@@ -81,7 +106,14 @@ def test_damage_and_what_is_not_sound_are_left_out_and_damage_is_counted() -> No
 def test_what_is_known_of_a_run_goes_on() -> None:
     first = taken(start()).docs
     out = taken(event("judge", AT + 1, condition="lost", on=True, reason="silent"), known=first)
-    row = {"run_id": "r1", "at": NOW, "from": "RUNNING", "to": "RUNNING", "condition": "+lost", "reason": "silent"}
+    row = {
+        "run_id": "r1",
+        "at": NOW,
+        "from": "RUNNING",
+        "to": "RUNNING",
+        "condition": "+lost",
+        "reason": "silent",
+    }
     assert out.transitions == [row]
     assert out.docs["r1"]["name"] == "etl"
 
@@ -107,7 +139,14 @@ def test_a_copied_journal_brings_its_transitions_and_none_are_made_of_it() -> No
     row = event("transition", AT + 9, to="RUNNING", condition="+lost", reason="silent", seq=4)
     process = event("process", copy_of="j0", copied=True)
     out = taken(process, start(), row)
-    said = {"from": None, "to": "RUNNING", "condition": "+lost", "reason": "silent", "run_id": "r1", "at": AT + 9}
+    said = {
+        "from": None,
+        "to": "RUNNING",
+        "condition": "+lost",
+        "reason": "silent",
+        "run_id": "r1",
+        "at": AT + 9,
+    }
     assert out.transitions == [said]
     own = taken(event("process"), start(), row)
     assert [each["to"] for each in own.transitions] == ["RUNNING"]
@@ -137,7 +176,9 @@ def test_an_ending_ends_the_conditions_without_a_word() -> None:
 
 WELL: list[dict[str, Any]] = [
     start(),
-    start(kind="task", run_name="x", project="p", parent="r0", cwd="/", tags=["a"], argv=["b"], parameters={}),
+    start(
+        kind="task", run_name="x", project="p", parent="r0", cwd="/", tags=["a"], argv=["b"], parameters={}
+    ),
     start(kind="command", code={}, check={}, cause={}, journal="j0"),
     event("attempt", attempt=1, journal="j0"),
     event("retry", attempt=0, delay=1.5, reason="r", error={}),
@@ -203,7 +244,16 @@ def test_what_no_process_says_is_not(said: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("at", "is_so"),
-    [(0, True), (AT, True), (1e11 - 1, True), (1e11, False), (-0.1, False), (None, False), ("1", False), (True, False)],
+    [
+        (0, True),
+        (AT, True),
+        (1e11 - 1, True),
+        (1e11, False),
+        (-0.1, False),
+        (None, False),
+        ("1", False),
+        (True, False),
+    ],
 )
 def test_a_time_is_a_number_of_seconds_in_this_age(at: Any, is_so: bool) -> None:
     assert sound(event("log", at)) is is_so
@@ -239,7 +289,12 @@ def test_an_id_that_was_looked_at_before_is_not_looked_at_again() -> None:
 def test_a_start_tells_who_runs_and_what() -> None:
     told = {
         **dict.fromkeys(("run_name", "project", "cwd"), "x"),
-        **{"tags": ["a"], "argv": ["b"], "parameters": {"n": 1}, "code": {"c": 1}, "check": {"d": 1}, "cause": {}},
+        "tags": ["a"],
+        "argv": ["b"],
+        "parameters": {"n": 1},
+        "code": {"c": 1},
+        "check": {"d": 1},
+        "cause": {},
     }
     found = doc(start(AT, **told))
     assert {key: found[key] for key in told} == told
@@ -266,17 +321,40 @@ def test_the_furthest_phase_wins_in_any_order() -> None:
 def test_an_attempt_has_when_it_began_and_how_it_ended() -> None:
     failed = event("retry", AT + 2, attempt=1, error={"type": "E"}, delay=3.0, reason="busy")
     found = in_any_order(event("attempt", AT + 1, attempt=1), failed, event("attempt", AT + 5, attempt=2))
-    first = {"started_at": AT + 1, "ended_at": AT + 2, "error": {"type": "E"}, "delay_seconds": 3.0, "reason": "busy"}
+    first = {
+        "started_at": AT + 1,
+        "ended_at": AT + 2,
+        "error": {"type": "E"},
+        "delay_seconds": 3.0,
+        "reason": "busy",
+    }
     assert found["tries"] == {"1": first, "2": {"started_at": AT + 5}}
-    assert doc(event("retry", attempt=1))["tries"]["1"] == {"ended_at": AT, "error": None, "delay_seconds": None}
+    assert doc(event("retry", attempt=1))["tries"]["1"] == {
+        "ended_at": AT,
+        "error": None,
+        "delay_seconds": None,
+    }
 
 
 def test_the_first_ending_stands() -> None:
-    told = {"reason": "r", "result": 5, "error": {}, "exit_code": 1, "signal": "TERM", "usage": {}, "about": "x"}
+    told = {
+        "reason": "r",
+        "result": 5,
+        "error": {},
+        "exit_code": 1,
+        "signal": "TERM",
+        "usage": {},
+        "about": "x",
+    }
     first = event("end", AT + 5, state="FAILED", seconds=4.0, **told)
     found = in_any_order(start(), first, event("end", AT + 6, state="COMPLETED"))
     assert found["end"] == {"state": "FAILED", "at": AT + 5, "seconds": 4.0, **told}
-    assert (found["state"], found["ended_at"], found["reason"], found["duration_seconds"]) == ("FAILED", AT + 5, "r", 4.0)
+    assert (found["state"], found["ended_at"], found["reason"], found["duration_seconds"]) == (
+        "FAILED",
+        AT + 5,
+        "r",
+        4.0,
+    )
     both = in_any_order(event("end", state="FAILED"), event("end", state="COMPLETED"))
     assert both["state"] == "COMPLETED"  # at the same moment: one of them, but always the same one
 
@@ -300,19 +378,29 @@ def test_a_run_without_seconds_took_what_the_clock_says_and_never_less_than_noth
 def test_what_a_process_says_after_it_was_ended_is_the_echo(own: str, after: float, state: str) -> None:
     sentence = event("judge", AT + 5, state="TIMED_OUT", by="proof", reason="too long")
     found = in_any_order(start(), sentence, event("end", AT + 5 + after, state=own, reason="own"))
-    assert (found["state"], found["reason"]) == (state, "too long" if (own, after) in (("FAILED", 0), ("FAILED", 1)) else "own")
+    assert (found["state"], found["reason"]) == (
+        state,
+        "too long" if (own, after) in (("FAILED", 0), ("FAILED", 1)) else "own",
+    )
 
 
 def test_a_verdict_that_only_notices_never_beats_what_the_process_said() -> None:
     for state, by in (("CRASHED", "proof"), ("TIMED_OUT", "mark"), ("FAILED", "mark")):
-        found = in_any_order(start(), event("judge", AT + 1, state=state, by=by), event("end", AT + 2, state="SKIPPED"))
+        found = in_any_order(
+            start(), event("judge", AT + 1, state=state, by=by), event("end", AT + 2, state="SKIPPED")
+        )
         assert found["state"] == "SKIPPED"
 
 
 def test_a_mark_beats_a_proof_a_sentence_beats_a_death_and_the_earlier_of_its_kind_stands() -> None:
     dead = event("judge", AT + 1, state="CRASHED", reason="killed")
     ended = event("judge", AT + 3, state="TIMED_OUT", by="proof", reason="too long")
-    assert in_any_order(dead, ended)["verdict"] == {"state": "TIMED_OUT", "at": AT + 3, "reason": "too long", "by": "proof"}
+    assert in_any_order(dead, ended)["verdict"] == {
+        "state": "TIMED_OUT",
+        "at": AT + 3,
+        "reason": "too long",
+        "by": "proof",
+    }
     cancelled = event("judge", AT + 4, state="CANCELLED", by="cancel")
     assert in_any_order(dead, cancelled)["state"] == "CANCELLED"
     assert in_any_order(ended, cancelled)["state"] == "TIMED_OUT"
@@ -321,7 +409,9 @@ def test_a_mark_beats_a_proof_a_sentence_beats_a_death_and_the_earlier_of_its_ki
     assert in_any_order(dead, event("judge", AT, state="CRASHED", by="somebody"))["verdict"]["at"] == AT + 1
     assert in_any_order(dead, event("judge", AT + 2, state="CRASHED"))["verdict"]["at"] == AT + 1
     same = event("judge", AT + 1, state="CRASHED", reason="killed again")
-    assert in_any_order(dead, same)["verdict"]["reason"] == "killed again"  # one of them, but always the same one
+    assert (
+        in_any_order(dead, same)["verdict"]["reason"] == "killed again"
+    )  # one of them, but always the same one
     assert doc(dead)["verdict"]["by"] == "proof"
 
 
@@ -356,7 +446,9 @@ def test_an_artifact_is_the_latest_under_its_key() -> None:
     found = in_any_order(first, second, other, bare)["artifacts"]
     assert set(found) == {"k", "l", "None"}
     assert found["k"] == {"key": "k", "type": "text", "at": AT + 2, "description": None, "data": {"x": 2}}
-    assert doc(first)["artifacts"]["k"] == {key: first[key] for key in ("key", "type", "at", "description", "data")}
+    assert doc(first)["artifacts"]["k"] == {
+        key: first[key] for key in ("key", "type", "at", "description", "data")
+    }
     assert in_any_order(first, {**first, "data": {"x": 9}})["artifacts"]["k"]["data"] == {"x": 9}
 
 
@@ -406,7 +498,9 @@ def test_of_a_run_of_which_nothing_is_known_it_is_said_that_it_waits() -> None:
 
 
 def test_a_header_is_kept_without_its_name_and_checksum() -> None:
-    header = event("process", host="web-1", pid=4, heartbeat=5.0, utc_offset=-86400, argv=["x"], code={}, c="0", more=1)
+    header = event(
+        "process", host="web-1", pid=4, heartbeat=5.0, utc_offset=-86400, argv=["x"], code={}, c="0", more=1
+    )
     kept = {key: value for key, value in header.items() if key not in ("event", "c")}
     assert taken(header).process == {"header": kept, "received_at": NOW}
 
@@ -414,7 +508,10 @@ def test_a_header_is_kept_without_its_name_and_checksum() -> None:
 @pytest.mark.parametrize(
     "odd",
     [
-        *({key: 5} for key in ("host", "user", "project", "cwd", "boot", "python", "store", "zone", "argv", "code")),
+        *(
+            {key: 5}
+            for key in ("host", "user", "project", "cwd", "boot", "python", "store", "zone", "argv", "code")
+        ),
         *({key: "5"} for key in ("heartbeat", "utc_offset", "pid")),
         *({"utc_offset": seconds} for seconds in (86401, -86401)),
         {"pid": -1},
@@ -445,7 +542,14 @@ def beat(number: int, **used: Any) -> dict[str, Any]:
 
 
 def test_what_a_process_used_is_kept_where_a_beat_says_it() -> None:
-    said = [beat(0, rss=5, cpu=0.5), beat(1), beat(2, rss=6), beat(3, cpu=1.5), beat(4, rss="x", cpu=1), beat(5, cpu=True)]
+    said = [
+        beat(0, rss=5, cpu=0.5),
+        beat(1),
+        beat(2, rss=6),
+        beat(3, cpu=1.5),
+        beat(4, rss="x", cpu=1),
+        beat(5, cpu=True),
+    ]
     assert taken(*said).process["samples"] == [[AT, 5, 0.5], [AT + 2, 6, None], [AT + 3, None, 1.5]]
     assert "samples" not in taken(beat(1)).process
 
@@ -465,7 +569,9 @@ def test_samples_stay_few_even_in_time_and_the_first_is_never_lost() -> None:
 
 
 @given(st.lists(st.floats(0.1, 50.0), max_size=400))
-def test_however_long_it_lasts_samples_are_few_the_first_stays_and_the_last_is_not_old(steps: list[float]) -> None:
+def test_however_long_it_lasts_samples_are_few_the_first_stays_and_the_last_is_not_old(
+    steps: list[float],
+) -> None:
     process: dict[str, Any] = {}
     at = AT
     for number, step in enumerate(steps):

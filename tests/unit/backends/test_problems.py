@@ -30,7 +30,12 @@ NIGHTLY = {"schedule": "0 2 * * *", "grace": 900.0}
 
 def run(at: float, state: str = "COMPLETED", number: int = 1, **fields: Any) -> Run:
     ended = at + 60.0 if state not in ("RUNNING", "PENDING") else None
-    times = {"created_at": at, "started_at": at, "ended_at": ended, "duration_seconds": 60.0 if ended else None}
+    times = {
+        "created_at": at,
+        "started_at": at,
+        "ended_at": ended,
+        "duration_seconds": 60.0 if ended else None,
+    }
     name = f"r{number}"
     return Run(id=name, kind="flow", name="etl", state=state, root_id=name, **{**times, **fields})
 
@@ -49,7 +54,10 @@ def due(now: float, declared: dict[str, Any], **known: Any) -> float | None:
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"reason": "killed by signal 9", "error": {"type": "E", "message": "m"}, "exit_code": 1}, "killed by signal 9"),
+        (
+            {"reason": "killed by signal 9", "error": {"type": "E", "message": "m"}, "exit_code": 1},
+            "killed by signal 9",
+        ),
         ({"error": {"type": "ValueError", "message": "no rows"}, "exit_code": 1}, "ValueError: no rows"),
         ({"exit_code": 0}, "exit code 0"),
         ({}, "ended FAILED"),
@@ -112,7 +120,13 @@ def test_a_run_may_not_take_so_many_times_as_long_as_the_last_ones() -> None:
 def test_a_start_is_late_from_the_end_of_its_grace_on() -> None:
     known = {"last": run(AT_TWO - DAY), "since": 0.0}
     expected_at = "2025-01-12T02:00:00.000Z"
-    late = Problem("late", "expected at 2025-01-12 02:00 UTC, grace 15m", None, AT_TWO + 900, {"expected_at": expected_at})
+    late = Problem(
+        "late",
+        "expected at 2025-01-12 02:00 UTC, grace 15m",
+        None,
+        AT_TWO + 900,
+        {"expected_at": expected_at},
+    )
     assert problems(AT_TWO + 899, NIGHTLY, **known) == []
     assert problems(AT_TWO + 900, NIGHTLY, **known) == [late]
     assert due(AT_TWO, NIGHTLY, **known) == AT_TWO + 900
@@ -138,7 +152,11 @@ def test_misses_in_a_row_are_one_problem_that_counts_them() -> None:
 
 @pytest.mark.parametrize(
     ("passed", "said"),
-    [(COUNTED - 1, "999 in a row"), (COUNTED, "1000 or more in a row"), (COUNTED + 1, "1000 or more in a row")],
+    [
+        (COUNTED - 1, "999 in a row"),
+        (COUNTED, "1000 or more in a row"),
+        (COUNTED + 1, "1000 or more in a row"),
+    ],
 )
 def test_misses_are_counted_up_to_a_thousand(passed: int, said: str) -> None:
     declared, known = {"schedule": "every 1m", "grace": 10.0}, {"since": MIDNIGHT}
@@ -177,7 +195,11 @@ def test_a_pause_begins_with_its_first_moment_and_is_over_at_its_last() -> None:
 
 
 def test_of_pauses_that_lie_over_each_other_the_longest_counts() -> None:
-    spans = ((AT_TWO - 60, AT_TWO + 60), (AT_TWO - 60, AT_TWO + 2 * DAY + 60), (AT_TWO + DAY, AT_TWO + DAY + 60))
+    spans = (
+        (AT_TWO - 60, AT_TWO + 60),
+        (AT_TWO - 60, AT_TWO + 2 * DAY + 60),
+        (AT_TWO + DAY, AT_TWO + DAY + 60),
+    )
     known = {"last": run(AT_TWO - DAY), "since": 0.0, "pauses": spans}
     assert due(AT_TWO + 2 * DAY + 61, NIGHTLY, **known) == AT_TWO + 3 * DAY + 900
 
@@ -185,7 +207,9 @@ def test_of_pauses_that_lie_over_each_other_the_longest_counts() -> None:
 def test_a_job_that_is_paused_for_ever_is_asked_about_never_again() -> None:
     pause = (AT_TWO - HOUR, float("inf"))
     assert due(AT_TWO + HOUR, NIGHTLY, last=run(AT_TWO - DAY), pauses=(pause,)) is None
-    before = judge(JobRecord("etl", last=run(AT_TWO - DAY), pauses=(pause,)), Expectation.of(NIGHTLY), pause[0] - 1)
+    before = judge(
+        JobRecord("etl", last=run(AT_TWO - DAY), pauses=(pause,)), Expectation.of(NIGHTLY), pause[0] - 1
+    )
     assert (before.problems, before.due_at) == ((), None)
 
 
@@ -222,7 +246,11 @@ def test_a_shifted_turn_falls_into_a_pause_by_when_it_is_kept() -> None:
 
 def test_a_shifted_turn_has_to_be_completed_by_its_own_time() -> None:
     shifted = Mismatch(-HOUR, AT_TWO, "early")
-    known = {"last": run(AT_TWO - HOUR, "RUNNING"), "completed": run(AT_TWO - HOUR - DAY), "mismatch": shifted}
+    known = {
+        "last": run(AT_TWO - HOUR, "RUNNING"),
+        "completed": run(AT_TWO - HOUR - DAY),
+        "mismatch": shifted,
+    }
     found = problems(AT_TWO + HOUR, {**NIGHTLY, "finish_by": "2h"}, **known)
     assert [(each.event, each.since) for each in found][1:] == [("unfinished", AT_TWO + HOUR)]
 
@@ -267,7 +295,11 @@ def test_a_turn_that_was_skipped_or_paused_over_need_not_finish_but_the_next_one
 
 
 def test_one_that_was_skipped_and_then_run_has_to_finish() -> None:
-    done, skipped, failed = run(AT_TWO - DAY), run(AT_TWO, "SKIPPED", 2), run(AT_TWO + 60, "FAILED", 3, exit_code=1)
+    done, skipped, failed = (
+        run(AT_TWO - DAY),
+        run(AT_TWO, "SKIPPED", 2),
+        run(AT_TWO + 60, "FAILED", 3, exit_code=1),
+    )
     known = {"last": failed, "completed": done, "recent": (failed, skipped, done)}
     assert [each.event for each in problems(AT_TWO + 3 * HOUR, FINISHED, **known)] == ["unfinished"]
 
@@ -348,7 +380,12 @@ declared = st.fixed_dictionaries(
 )
 
 
-@given(st.lists(st.integers(0, 600), max_size=5, unique=True), declared, st.integers(600, 2000), st.integers(1, 900))
+@given(
+    st.lists(st.integers(0, 600), max_size=5, unique=True),
+    declared,
+    st.integers(600, 2000),
+    st.integers(1, 900),
+)
 def test_until_the_moment_to_ask_again_the_answer_is_the_same(
     minutes: list[int], check: dict[str, Any], now: int, later: int
 ) -> None:

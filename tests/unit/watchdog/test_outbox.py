@@ -71,7 +71,9 @@ def test_a_key_is_readable_and_safe_in_any_address() -> None:
 
 
 def test_a_draft_says_all_that_delivery_and_lists_ask_for() -> None:
-    order = Order("ops", 7, "task", NOW - 60, "mail", open=True, recovered=True, remind=60.0, quiet={"from": "22:00"})
+    order = Order(
+        "ops", 7, "task", NOW - 60, "mail", open=True, recovered=True, remind=60.0, quiet={"from": "22:00"}
+    )
     assert outbox.draft(alert(), order, NOW, facts={"subject": "x"}) == {
         "alert": alert(),
         "facts": {"subject": "x"},
@@ -204,7 +206,9 @@ def test_open_trouble_is_found_by_its_key(box: Raced) -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from([NOW, NOW + 1, NOW + 2]), st.integers(0, 3)), max_size=6))
-def test_what_is_pending_comes_in_the_order_of_its_time_and_of_its_cause(made_at: list[tuple[float, int]]) -> None:
+def test_what_is_pending_comes_in_the_order_of_its_time_and_of_its_cause(
+    made_at: list[tuple[float, int]],
+) -> None:
     box = Raced()
     for number, (at, seq) in enumerate(made_at):
         put(box, "pending", f"r{number}:failed", created_at=at, seq=seq)
@@ -310,7 +314,10 @@ def test_a_snooze_is_about_what_matches_all_of_its_patterns(
 
 
 def test_who_knows_of_open_trouble_is_written_down_and_counted(box: Raced, clock: Any) -> None:
-    keys = [put(box, "sent", f"r{n}:failed", open=True, alert=alert(f"r{n}:failed", host=f"web-{n}")) for n in (1, 2)]
+    keys = [
+        put(box, "sent", f"r{n}:failed", open=True, alert=alert(f"r{n}:failed", host=f"web-{n}"))
+        for n in (1, 2)
+    ]
     closed = put(box, "sent", "r3:failed", alert=alert("r3:failed", host="web-1"))
     assert outbox.ack(box, "etl", "ada", clock, host="web-1") == 1
     assert (value(box, keys[0])["acked_at"], value(box, keys[0])["acked_by"]) == (NOW, "ada")
@@ -352,9 +359,14 @@ def test_an_undelivered_alert_is_moved_an_hour_later_unless_its_trouble_lasts(bo
     assert [where(box, key) for key in (just, longer, lasting)] == [[ALERT], [TOLD], [ALERT]]
 
 
-def test_alerts_are_forgotten_after_thirty_days_and_what_is_still_to_be_told_is_not(box: Raced, clock: Any) -> None:
+def test_alerts_are_forgotten_after_thirty_days_and_what_is_still_to_be_told_is_not(
+    box: Raced, clock: Any
+) -> None:
     old, just = NOW - KEEP - 1, NOW - KEEP
-    gone = [put(box, "sent", "r1:failed", created_at=old), put(box, "sent", "r2:failed", created_at=old, open=True)]
+    gone = [
+        put(box, "sent", "r1:failed", created_at=old),
+        put(box, "sent", "r2:failed", created_at=old, open=True),
+    ]
     kept = [put(box, "pending", "r3:failed", created_at=old), put(box, "sent", "r4:failed", created_at=just)]
     assert outbox.tidy(box, clock) == len(gone)
     assert [where(box, key) for key in gone] == [[], []]
@@ -384,8 +396,16 @@ def shown(box: Raced, **fields: Any) -> dict[str, Any]:
 
 
 def test_an_alert_that_was_sent_is_shown_with_all_that_happened_to_it(box: Raced) -> None:
-    about = alert(host="web-1", run_id="r1", title="etl failed", error={"type": "ValueError", "message": "no rows"})
-    more = {"sent_at": NOW + 1, "resolved_at": NOW + 2, "acked_at": NOW + 3, "digest": "d", "last_error": "500"}
+    about = alert(
+        host="web-1", run_id="r1", title="etl failed", error={"type": "ValueError", "message": "no rows"}
+    )
+    more = {
+        "sent_at": NOW + 1,
+        "resolved_at": NOW + 2,
+        "acked_at": NOW + 3,
+        "digest": "d",
+        "last_error": "500",
+    }
     assert shown(box, state="sent", alert=about, route="mail", fallback="mail", attempts=2, **more) == {
         "event": "failed",
         "dedupe_key": "r1:failed",
@@ -447,7 +467,12 @@ def test_alerts_are_listed_the_newest_first_and_each_once_as_it_is_now(box: Race
 
 
 def test_channels_whose_last_delivery_failed_are_named_with_its_error(box: Raced) -> None:
-    box.put(CHANNEL, "ops", {"channel": "ops", "failing_since": NOW, "failures": 3, "last_error": "500", "x": 1}, 0)
+    box.put(
+        CHANNEL,
+        "ops",
+        {"channel": "ops", "failing_since": NOW, "failures": 3, "last_error": "500", "x": 1},
+        0,
+    )
     box.put(CHANNEL, "mail", {"channel": "mail", "failing_since": None, "failures": 0}, 0)
     box.put(CHANNEL, "new", {"channel": "new"}, 0)
     assert outbox.broken_channels(box) == [
