@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holter.agent import ledgers
-from holter.agent.ledgers import CORRECTED, KEPT, PAGE, Head, Job
+from holter.agent.ledgers import CORRECTED, HEAD, KEPT, PAGE, Head, Job
 from holter.backends.clock import token
 from holter.backends.expected import Expectation
 from holter.backends.ledger import Entry
@@ -39,19 +39,18 @@ class Store(MemoryBackend):
         return super().put(kind, key, value, expect_version)
 
     def ran(
-        self, *starts: float, state: str = "COMPLETED", name: str = "etl", project: str = "default"
+        self,
+        *starts: float,
+        state: str = "COMPLETED",
+        name: str = "etl",
+        project: str = "default",
+        below: str = "",
     ) -> None:
         for at in starts:
             number = next(self._numbers)
-            start = {
-                "event": "start",
-                "run": f"r{number}",
-                "at": at,
-                "kind": "flow",
-                "name": name,
-                "project": project,
-            }
-            end = {"event": "end", "run": f"r{number}", "at": at + 1, "state": state}
+            told: dict[str, Any] = {"run": f"{below}r{number}", "at": at}
+            start = {"event": "start", **told, "kind": "flow", "name": name, "project": project}
+            end = {"event": "end", **told, "at": at + 1, "state": state}
             self.append(f"j{number}", 0, encode(start) + encode(end))
 
 
@@ -153,6 +152,15 @@ def test_one_that_counts_from_the_last_start_holds_from_the_first_run(store: Sto
     store.ran(MIDNIGHT - 1000, MIDNIGHT - 500)
     opened = ledgers.opened(store, job(EVERY), None, MIDNIGHT)
     assert opened is not None and opened.since == MIDNIGHT - 1000
+    store.ran(MIDNIGHT - HOUR + 30, name="on the hour")
+    opened = ledgers.opened(store, job(EVERY, "on the hour"), None, MIDNIGHT)
+    assert opened is not None and opened.since == MIDNIGHT - HOUR + 30
+
+
+def test_one_run_is_enough_to_teach_a_schedule(store: Store) -> None:
+    store.ran(MIDNIGHT - HOUR)
+    opened = ledgers.opened(store, job(), None, MIDNIGHT)
+    assert opened is not None and opened.since == MIDNIGHT - HOUR - 0.001
 
 
 def test_without_a_run_it_holds_from_now_on(store: Store) -> None:
@@ -205,6 +213,17 @@ def test_each_turn_has_its_outcome(store: Store) -> None:
     assert found[0].started_at == MIDNIGHT + HOUR - 5
 
 
+def test_only_a_run_of_its_own_answers_a_turn_and_not_one_within_another_run(store: Store) -> None:
+    store.ran(MIDNIGHT + HOUR, below="r0.")
+    assert said(written(store, MIDNIGHT, MIDNIGHT + DAY, MIDNIGHT + 2 * HOUR)) == [(1, "missed")]
+
+
+def test_however_many_runs_there_are_in_a_day_each_turn_has_its_first(store: Store) -> None:
+    store.ran(*(MIDNIGHT + HOUR + 60 * number for number in range(70)))
+    found = written(store, MIDNIGHT, MIDNIGHT + DAY, MIDNIGHT + 3 * HOUR)
+    assert [each.started_at for each in found] == [MIDNIGHT + HOUR, MIDNIGHT + 2 * HOUR]
+
+
 def test_a_run_beside_one_that_was_skipped_at_the_same_time_counts(store: Store) -> None:
     store.ran(MIDNIGHT + HOUR, state="SKIPPED")
     store.ran(MIDNIGHT + HOUR)
@@ -252,6 +271,20 @@ def test_when_all_is_answered_the_next_outcome_is_due_after_the_next_turns_grace
     assert due == (None, MIDNIGHT + 2 * HOUR + 7 + 600)
 
 
+def test_a_turn_that_was_answered_ahead_of_its_time_is_due_as_if_it_were_not(store: Store) -> None:
+    store.ran(MIDNIGHT + HOUR - 4)
+    due = ledgers.write(store, job(), (), MIDNIGHT + HOUR - 3, MIDNIGHT)
+    assert due == (None, MIDNIGHT + HOUR + 600)  # it is written down when its time has come
+
+
+def test_a_start_of_this_moment_moves_when_the_next_outcome_is_due(store: Store) -> None:
+    store.ran(MIDNIGHT + 60, name="every")
+    assert ledgers.write(store, job(EVERY, "every"), (), MIDNIGHT + 60, MIDNIGHT) == (
+        None,
+        MIDNIGHT + 60 + HOUR + 600,
+    )
+
+
 def test_a_start_that_is_yet_to_come_does_not_move_when_the_next_outcome_is_due(store: Store) -> None:
     store.ran(MIDNIGHT + 60, MIDNIGHT + 1800, name="every")
     due = ledgers.write(store, job(EVERY, "every"), (), MIDNIGHT + 120, MIDNIGHT)
@@ -269,11 +302,19 @@ def test_after_downtime_a_day_is_written_at_a_time(store: Store) -> None:
     assert [key for key, _ in store.list(PAGE)] == [f"default~etl~2025-01-{day}" for day in (12, 13, 14)]
 
 
+def test_the_last_turn_of_a_day_is_answered_by_a_start_of_the_next(store: Store) -> None:
+    store.ran(MIDNIGHT + DAY + 30)
+    ledgers.write(store, job(), (), MIDNIGHT + 3 * DAY, MIDNIGHT + 22 * HOUR)
+    found = ledgers.entries(store, job().key, MIDNIGHT, MIDNIGHT + 3 * DAY)
+    assert said(found) == [(23, "missed"), (24, "on_time")]
+
+
 def test_writing_it_again_changes_nothing(store: Store) -> None:
+    ledgers.opened(store, job(), MIDNIGHT, MIDNIGHT)
     written(store, MIDNIGHT, MIDNIGHT + DAY, MIDNIGHT + 9 * HOUR)
-    before = store.list(PAGE)
+    before = store.list(PAGE) + store.list(HEAD)
     written(store, MIDNIGHT, MIDNIGHT + DAY, MIDNIGHT + 9 * HOUR)
-    assert store.list(PAGE) == before
+    assert store.list(PAGE) + store.list(HEAD) == before  # nor their versions
 
 
 def test_where_somebody_was_faster_it_is_written_again_from_the_same_place(store: Store) -> None:
