@@ -118,6 +118,11 @@ def test_what_is_known_of_a_run_goes_on() -> None:
     assert out.docs["r1"]["name"] == "etl"
 
 
+def test_each_run_of_a_batch_has_its_transitions() -> None:
+    out = taken(start(), start(run="r2"), event("end", AT + 1, "r2", state="COMPLETED"))
+    assert [(row["run_id"], row["to"]) for row in out.transitions] == [("r1", "RUNNING"), ("r2", "COMPLETED")]
+
+
 def test_a_run_of_which_only_others_spoke_has_begun_when_its_start_comes() -> None:
     before = taken(event("judge", condition="lost", on=True)).docs
     assert before["r1"]["state"] == "PENDING"
@@ -186,6 +191,7 @@ WELL: list[dict[str, Any]] = [
     event("end", state="FAILED", reason="r", signal="TERM", error={}, usage={}, seconds=1, exit_code=-9),
     *(event("judge", condition=condition) for condition in CONDITIONS),
     *(event("judge", state=state, by="proof", reason="r") for state in ENDINGS),
+    *(event("end", state="FAILED", seconds=number) for number in (1e15 - 1, 1 - 1e15)),
     event("progress", text="half", done="anything"),
     event("artifact", key="k", type="t", description="d"),
     event("slot", limit="gpu", waited=1.0, held=2),
@@ -213,7 +219,7 @@ ODD: list[dict[str, Any]] = [
     *(event("end", state=state) for state in ("RUNNING", "BROKEN", 5)),
     *(event("end", state="FAILED", **{key: 5}) for key in ("reason", "signal", "error", "usage", "journal")),
     *(event("end", state="FAILED", **{key: "5"}) for key in ("seconds", "exit_code")),
-    event("end", state="FAILED", seconds=float("nan")),
+    *(event("end", state="FAILED", seconds=number) for number in (float("nan"), 1e15, -1e15)),
     event("end", state="FAILED", seconds=True),
     event("judge"),
     event("judge", condition="tired"),
@@ -267,6 +273,7 @@ def test_a_time_is_a_number_of_seconds_in_this_age(at: Any, is_so: bool) -> None
         ("r" * 81, False),
         ("", False),
         (".r", False),
+        ("-.-", False),
         ("r.1-b", True),
         ("r/1", False),
         ("é", False),
@@ -315,6 +322,7 @@ def test_the_furthest_phase_wins_in_any_order() -> None:
     begun = [start(), event("attempt", AT + 1, attempt=1), event("retry", AT + 2, attempt=1)]
     assert in_any_order(*begun)["state"] == "RETRYING"
     assert in_any_order(*begun, event("attempt", AT + 3, attempt=2))["state"] == "RUNNING"
+    assert in_any_order(event("attempt", attempt=2), event("retry", AT + 1, attempt=2))["state"] == "RETRYING"
     assert doc(start(pending=True), start(AT + 1))["state"] == "RUNNING"
 
 
@@ -412,6 +420,8 @@ def test_a_mark_beats_a_proof_a_sentence_beats_a_death_and_the_earlier_of_its_ki
     assert (
         in_any_order(dead, same)["verdict"]["reason"] == "killed again"
     )  # one of them, but always the same one
+    bare = event("judge", AT + 1, state="CRASHED")
+    assert in_any_order({**bare, "reason": "Killed"}, bare)["verdict"]["reason"] == "Killed"
     assert doc(dead)["verdict"]["by"] == "proof"
 
 
@@ -435,6 +445,9 @@ def test_progress_is_the_latest_and_at_one_moment_the_furthest() -> None:
     assert in_any_order(early, late)["progress"] == {"at": AT + 2, "done": 3, "total": 10, "text": None}
     assert in_any_order(late, event("progress", AT + 2, done=4))["progress"]["done"] == 4
     assert in_any_order(late, event("progress", AT + 2, done="x"))["progress"]["done"] == 3
+    assert in_any_order(*(event("progress", done=done) for done in (9, 10)))["progress"]["done"] == 10
+    assert in_any_order(*(event("progress", done=done) for done in (0.5, "x")))["progress"]["done"] == 0.5
+    assert in_any_order(*(event("progress", done=1, text=text) for text in "ab"))["progress"]["text"] == "b"
     assert doc(early)["progress"] == {"at": AT + 1, "done": 9, "total": 10, "text": "almost"}
 
 
@@ -480,11 +493,11 @@ def test_a_run_is_active_at_the_latest_thing_that_its_process_said() -> None:
 
 def test_a_run_belongs_to_the_latest_journal_in_which_its_process_spoke() -> None:
     told: dict[str, Any] = {"id": "r1"}
-    for journal, said in (("j2", start()), ("j1", event("end", state="FAILED")), ("j3", event("log"))):
+    for journal, said in (("02", start()), ("01", event("end", state="FAILED")), ("03", event("log"))):
         apply(told, said, journal)
-    assert told["journal"] == "j2"
-    apply(told, event("attempt", attempt=1, journal="j4"), "j1")
-    assert told["journal"] == "j4"
+    assert told["journal"] == "02"
+    apply(told, event("attempt", attempt=1, journal="04"), "01")
+    assert told["journal"] == "04"
 
 
 def test_of_a_run_of_which_nothing_is_known_it_is_said_that_it_waits() -> None:
@@ -573,7 +586,7 @@ def test_however_long_it_lasts_samples_are_few_the_first_stays_and_the_last_is_n
     steps: list[float],
 ) -> None:
     process: dict[str, Any] = {}
-    at = AT
+    at, before = AT, 0.0
     for number, step in enumerate(steps):
         at += step
         taken(event("beat", at, seq=number, rss=number), process=process)
@@ -582,3 +595,5 @@ def test_however_long_it_lasts_samples_are_few_the_first_stays_and_the_last_is_n
         assert len(rows) <= SAMPLES
         assert rows[0][1] == 0
         assert at - rows[-1][0] < every or rows[-1][0] == at
+        assert every >= before * 2 * (1 - 1e-9) or every == before
+        before = every
