@@ -163,6 +163,8 @@ def test_misses_are_counted_up_to_a_thousand(passed: int, said: str) -> None:
     (missed,) = problems(MIDNIGHT + 60 * (passed + 1), declared, **known)
     assert missed.reason == f"{said} did not come, since 2025-01-12 00:01 UTC"
     assert missed.details["misses"] == min(passed, COUNTED)
+    at = due(MIDNIGHT + 60 * (passed + 1), declared, **known)
+    assert at == (None if passed >= COUNTED else MIDNIGHT + 60 * (passed + 2))
 
 
 def test_a_grace_beyond_the_next_turn_is_waited_for() -> None:
@@ -204,13 +206,24 @@ def test_of_pauses_that_lie_over_each_other_the_longest_counts() -> None:
     assert due(AT_TWO + 2 * DAY + 61, NIGHTLY, **known) == AT_TWO + 3 * DAY + 900
 
 
+def test_of_pauses_one_of_which_ends_now_the_other_counts() -> None:
+    spans = ((AT_TWO, AT_TWO + 60), (AT_TWO, AT_TWO + 90))
+    assert due(AT_TWO + 60, NIGHTLY, last=run(AT_TWO), pauses=spans) == AT_TWO + 90
+
+
+def test_every_so_often_goes_on_counting_from_its_last_start_through_a_pause() -> None:
+    hourly, pause = {"schedule": "every 1h", "grace": 60.0}, (MIDNIGHT + 3000, MIDNIGHT + 5400)
+    assert due(MIDNIGHT + 6000, hourly, last=run(MIDNIGHT), pauses=(pause,)) == MIDNIGHT + 2 * HOUR + 60
+    assert due(MIDNIGHT + 6000, hourly, since=MIDNIGHT, pauses=(pause,)) == MIDNIGHT + 5400 + HOUR + 60
+
+
 def test_a_job_that_is_paused_for_ever_is_asked_about_never_again() -> None:
     pause = (AT_TWO - HOUR, float("inf"))
     assert due(AT_TWO + HOUR, NIGHTLY, last=run(AT_TWO - DAY), pauses=(pause,)) is None
-    before = judge(
-        JobRecord("etl", last=run(AT_TWO - DAY), pauses=(pause,)), Expectation.of(NIGHTLY), pause[0] - 1
-    )
-    assert (before.problems, before.due_at) == ((), None)
+    job = JobRecord("etl", last=run(AT_TWO - DAY), completed=run(AT_TWO - DAY), pauses=(pause,))
+    for declared in (NIGHTLY, FINISHED):
+        before = judge(job, Expectation.of(declared), pause[0] - 1)
+        assert (before.problems, before.due_at) == ((), None)
 
 
 def test_a_miss_within_a_pause_between_others_is_not_counted() -> None:
@@ -253,6 +266,22 @@ def test_a_shifted_turn_has_to_be_completed_by_its_own_time() -> None:
     }
     found = problems(AT_TWO + HOUR, {**NIGHTLY, "finish_by": "2h"}, **known)
     assert [(each.event, each.since) for each in found][1:] == [("unfinished", AT_TWO + HOUR)]
+
+
+def test_a_shifted_turn_that_was_skipped_need_not_finish() -> None:
+    shifted = Mismatch(-HOUR, AT_TWO, "early")
+    done, skipped = run(AT_TWO - HOUR - DAY), run(AT_TWO - HOUR, "SKIPPED", 2)
+    known = {"last": skipped, "completed": done, "recent": (skipped, done), "mismatch": shifted}
+    assert [each.event for each in problems(AT_TWO + 8 * HOUR, FINISHED, **known)] == ["zone_mismatch"]
+    late = run(AT_TWO + DAY - 3 * HOUR, "SKIPPED", 3)  # within the day after the turn, as it is kept
+    known = {"last": late, "completed": done, "recent": (late, done), "mismatch": shifted}
+    assert [each.event for each in problems(AT_TWO + DAY - 2 * HOUR, FINISHED, **known)] == ["zone_mismatch"]
+
+
+def test_a_shifted_turn_is_expected_after_the_moment_from_which_on_it_is() -> None:
+    known = {"last": run(AT_TWO + DAY), "mismatch": Mismatch(-HOUR, AT_TWO, "early")}
+    found = problems(AT_TWO + 8 * HOUR, FINISHED, since=AT_TWO - HOUR + 60, **known)
+    assert [each.event for each in found] == ["zone_mismatch"]
 
 
 # --- the finish ---
@@ -405,15 +434,11 @@ def test_a_turn_whose_grace_ends_just_now_is_still_open() -> None:
     assert turns(expected, [], MIDNIGHT, AT_TWO + 900.5) == [Turn(AT_TWO)]
 
 
-def test_every_so_often_is_counted_from_the_first_start_if_that_was_before() -> None:
+def test_every_so_often_counts_from_the_start_before_but_only_turns_after_it_are_asked_for() -> None:
     expected = Expectation.of({"schedule": "every 1h", "grace": 0.0})
     assert turns(expected, [AT_TWO], AT_TWO + 60, AT_TWO + HOUR + 1) == [Turn(AT_TWO + HOUR)]
+    assert turns(expected, [AT_TWO], AT_TWO + 5 * HOUR, AT_TWO + 6 * HOUR + 1) == [Turn(AT_TWO + 6 * HOUR)]
     assert turns(expected, [], AT_TWO + 60, AT_TWO + HOUR + 61) == [Turn(AT_TWO + HOUR + 60)]
-
-
-def test_a_timetable_is_not_counted_from_before_although_a_run_was_there() -> None:
-    expected = Expectation.of(NIGHTLY)
-    assert turns(expected, [AT_TWO - DAY], AT_TWO - HOUR, AT_TWO + HOUR) == [Turn(AT_TWO)]
 
 
 def test_figures_are_of_the_turns_that_were_answered() -> None:
