@@ -97,7 +97,7 @@ class Trial:
             state()._stats.clear()
             item.ihook.pytest_runtest_protocol(item=item, nextitem=after)
             if self._failed:
-                sys.__stderr__.write(f"fails without a mutant: {item.nodeid}\n")
+                print(f"fails without a mutant: {item.nodeid}", file=sys.__stderr__)
                 return ""
             self.seconds[item.nodeid] = time.monotonic() - began
             self.seen[item.nodeid] = sorted(state()._stats)

@@ -63,6 +63,7 @@ def locked(path: str | Path, text: bytes = b"", how: int = fcntl.LOCK_EX) -> Ite
         ("..", "%2E."),
         (".x", "%2Ex"),
         ("x.y", "x.y"),
+        ("\udc80", "%ED%B2%80"),  # a byte of a command line that is no UTF-8
     ],
 )
 def test_a_limit_has_a_plain_folder(limit: str, name: str) -> None:
