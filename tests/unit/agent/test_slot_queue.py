@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Generator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +152,9 @@ def test_the_first_free_ones_are_chosen_all_or_none(
 
 
 def test_who_finds_them_free_has_them_at_once(home: str, slots: Callable[..., Slots]) -> None:
-    mine = take(slots(3, 2, run_id="0abc", run_name="nightly"))
+    mine = slots(3, 2, run_id="0abc", run_name="nightly")
+    assert (mine.numbers, mine.waited) == ((), 0.0)
+    take(mine)
     assert (mine.numbers, mine.waited) == ((0, 1), 0.0)
     assert [
         (each.number, each.since, each.occupy, each.run_id, each.run_name)
@@ -180,13 +184,20 @@ def test_of_those_in_the_queue_each_knows_how_many_are_before_it(
     held.release()
 
 
-def test_the_dead_in_the_queue_are_nobody_before_us_and_go(home: str, slots: Callable[..., Slots]) -> None:
+def test_the_dead_in_the_queue_are_nobody_before_us_and_go(
+    home: str, slots: Callable[..., Slots], clock: HandSet
+) -> None:
     held = take(slots())
     for number in (1, 2):
         (queue_of(home) / f"{number:020d}-deadbeef").write_text("")
     waiting, pause = elsewhere(lambda: lined_up(slots()))
     assert pause == QUICKEST
     assert len(tickets(folder_of(home, "database"))) == 1
+    (queue_of(home) / f"{1:020d}-deadbeef").write_text("")
+    clock.tick()
+    behind, pause = elsewhere(lambda: lined_up(slots()))
+    assert pause == 2 * QUICKEST  # one is before it
+    behind.close()
     waiting.close()
     held.release()
 
@@ -261,6 +272,28 @@ def test_who_wants_more_is_told_how_many_were_not_free(
     held.release()
 
 
+def test_one_that_is_taken_in_the_instant_after_it_was_seen_free_is_not_had_and_nor_are_the_others(
+    home: str, slots: Callable[..., Slots], clock: HandSet
+) -> None:
+    second = Path(slot_path(folder_of(home, "database"), 1))
+    with ExitStack() as rival:
+
+        def snatch() -> None:  # the clock is read for what is written, just before the lock is taken
+            if second.exists():
+                fcntl.flock(rival.enter_context(open(second)), fcntl.LOCK_EX)
+                clock.reads = lambda: None
+
+        clock.reads, mine = snatch, slots(2, 2)
+        waiting, pause = lined_up(mine)
+        assert (pause, mine.numbers) == (QUICKEST, ())
+        assert [each.held for each in holders(home, "database")] == [False, True]
+        clock.now += SETTLE + 0.1
+        assert next(waiting) > 0
+    assert list(waiting) == []
+    assert mine.numbers == (0, 1)
+    mine.release()
+
+
 # --- tickets ---
 
 
@@ -295,8 +328,6 @@ def test_drafts_are_swept_when_nobody_can_be_making_them_any_more(
     for name, age in ages.items():
         (queue_of(home) / name).write_text("")
         os.utime(queue_of(home) / name, (NOW - age, NOW - age))
-    import fcntl
-
     with open(queue_of(home) / ".held") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         take(slots()).release()
