@@ -278,6 +278,14 @@ def test_a_shifted_turn_that_was_skipped_need_not_finish() -> None:
     assert [each.event for each in problems(AT_TWO + DAY - 2 * HOUR, FINISHED, **known)] == ["zone_mismatch"]
 
 
+def test_the_turn_after_a_shifted_one_that_was_skipped_has_to_finish() -> None:
+    shifted = Mismatch(-HOUR, AT_TWO, "early")
+    done, skipped = run(AT_TWO - HOUR - DAY), run(AT_TWO - HOUR, "SKIPPED", 2)
+    known = {"last": skipped, "completed": done, "recent": (skipped, done), "mismatch": shifted}
+    found = problems(AT_TWO - HOUR + DAY + 3 * HOUR, {**FINISHED, "grace": 9 * HOUR}, **known)
+    assert [(each.event, each.since) for each in found][1:] == [("unfinished", AT_TWO + DAY + 2 * HOUR)]
+
+
 def test_a_shifted_turn_is_expected_after_the_moment_from_which_on_it_is() -> None:
     known = {"last": run(AT_TWO + DAY), "mismatch": Mismatch(-HOUR, AT_TWO, "early")}
     found = problems(AT_TWO + 8 * HOUR, FINISHED, since=AT_TWO - HOUR + 60, **known)
