@@ -10,13 +10,13 @@ import mmap
 import os
 import resource
 import signal
-import struct
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from ctypes import c_double
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,7 +39,8 @@ class Trial:
     items: Sequence[pytest.Item] = ()
     seconds: dict[str, float] = field(default_factory=dict)  # by test
     seen: dict[str, list[str]] = field(default_factory=dict)  # functions that a test called, by test
-    _deadline: mmap.mmap = field(default_factory=lambda: mmap.mmap(-1, 8))  # of the fork's present test
+    # Of the fork's present test. One store, one load: `struct` would write zeros first, and we might read them.
+    _deadline: c_double = field(default_factory=lambda: c_double.from_buffer(mmap.mmap(-1, 8)))
     _failed: bool = False
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
@@ -116,7 +117,7 @@ class Trial:
     def _now_or_within(self, seconds: float) -> float:
         """The monotonic clock; and from now on, so long has the fork until it is ended."""
         now = time.monotonic()
-        struct.pack_into("d", self._deadline, 0, now + seconds)
+        self._deadline.value = now + seconds
         return now
 
     def _in_fork(self, work: Callable[[], str]) -> tuple[int | None, str]:
@@ -141,7 +142,7 @@ class Trial:
 
     def _ended(self, child: int) -> int | None:
         done = 0
-        while not done and time.monotonic() < struct.unpack_from("d", self._deadline)[0]:
+        while not done and time.monotonic() < self._deadline.value:
             time.sleep(0.003)
             done, status = os.waitpid(child, os.WNOHANG)
         with suppress(ProcessLookupError):

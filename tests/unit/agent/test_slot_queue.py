@@ -300,9 +300,17 @@ def test_one_that_is_taken_in_the_instant_after_it_was_seen_free_is_not_had_and_
 def test_a_limit_that_is_tidied_away_while_we_line_up_is_made_again(
     home: str, slots: Callable[..., Slots], clock: HandSet
 ) -> None:
-    times = iter([True, False] * 2)  # twice, just before the ticket gets its name
-    clock.reads = lambda: next(times, False) and shutil.rmtree(folder_of(home, "database"))
+    away = iter(
+        [True, False, True]
+    )  # before the first ticket is written, and before the second gets its name
+
+    def tidied() -> None:
+        if next(away, False):
+            shutil.rmtree(folder_of(home, "database"))
+
+    clock.reads = tidied
     take(slots()).release()
+    assert next(away, None) is None
 
 
 def test_but_not_for_ever(home: str, slots: Callable[..., Slots], clock: HandSet) -> None:
@@ -369,26 +377,21 @@ def test_all_that_a_thread_holds_is_remembered_whatever_it_gives_back_in_between
         each.release()
 
 
-def test_tasks_of_one_loop_wait_for_each_other_and_not_for_what_was_taken_around_the_loop(
+def test_tasks_of_one_loop_may_hold_each_their_own_and_none_beside_what_was_taken_around_the_loop(
     home: str, slots: Callable[..., Slots]
 ) -> None:
-    async def beside() -> bool:
+    async def taken() -> None:
+        take(slots(2)).release()
+
+    async def beside() -> None:
         mine = take(slots(2))
-        other = await asyncio.create_task(asyncio.to_thread(lambda: None)) or slots(2)
-        await asyncio.gather(asyncio.create_task(taken(other)))
+        await asyncio.create_task(taken())
         mine.release()
-        return True
 
-    async def taken(other: Slots) -> None:
-        take(other).release()
-
-    async def within() -> None:
-        with pytest.raises(SlotReentry):
-            take(slots(2))
-
-    assert asyncio.run(beside())
+    asyncio.run(beside())
     outer = take(slots(2))
-    asyncio.run(within())
+    with pytest.raises(SlotReentry):
+        asyncio.run(taken())
     outer.release()
 
 
