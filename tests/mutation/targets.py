@@ -28,7 +28,7 @@ TARGETS = (
     Target("backends/verdicts.py", ("unit/backends/test_problems.py", "unit/backends/test_verdicts.py")),
     Target("backends/ledger.py", ("unit/backends/test_ledger.py",)),
     Target("agent/ledgers.py", ("unit/agent/test_ledgers.py",)),
-    Target("agent/slots.py", ("unit/agent/test_slot_queue.py", "unit/agent/test_slots.py")),
+    Target("agent/slots.py", ("unit/agent/test_slot_queue.py",)),
     Target("agent/slot_files.py", ("unit/agent/test_slot_files.py",)),
     Target("agent/watchdog/outbox.py", ("unit/watchdog/test_outbox.py",)),
 )

@@ -148,6 +148,14 @@ def test_the_first_free_ones_are_chosen_all_or_none(
     assert choose(states, slots, occupy) == chosen
 
 
+@pytest.mark.parametrize("occupy", [0, 4])
+def test_who_wants_none_or_more_than_there_are_is_told_so(slots: Callable[..., Slots], occupy: int) -> None:
+    with pytest.raises(ValueError) as told:
+        slots(3, occupy)
+    assert str(told.value) == f"occupy={occupy} is not between 1 and the 3 slots of limit 'database'"
+    assert slots(3, 3).occupy == 3
+
+
 # --- waiting ---
 
 
