@@ -2,7 +2,7 @@
 
 mutmut's operators make them, and its trampolines choose one of them at run time by the variable MUTANT_UNDER_TEST, in
 this process and in those that it starts. mutmut itself is not run: it takes a module's name from its path, and here the
-root of the repository is the package; and it starts pytest anew for each mutant, which takes longer than the tests.
+root of the repository is the package; and a session of pytest for each mutant takes longer than the tests.
 """
 
 from __future__ import annotations
