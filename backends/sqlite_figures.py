@@ -7,6 +7,7 @@ functions took twice as long.
 from __future__ import annotations
 
 from itertools import islice
+from json import dumps
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
@@ -59,24 +60,31 @@ def summarize(store: SqliteBackend, query: RunQuery) -> list[JobSummary]:
 
 
 def _of_family(store: SqliteBackend, query: RunQuery) -> list[JobSummary]:
-    """One scan of the family, oldest first: where its jobs have far more runs elsewhere, to look for their newest ones
-    by their names would take longer than all the rest."""
+    """One scan of the family: where its jobs have far more runs elsewhere, to look for their newest ones by their names
+    would take longer than all the rest. Few columns: of 100,000 rows, each one more costs 15 ms."""
     where, values = where_of(query)
-    rows = store._rows(
-        f"SELECT {_JOB}, state, duration_seconds, {_NEWEST} FROM runs WHERE {where} ORDER BY created_at, id",
-        *values,
-    )
-    spent: dict[tuple[Any, ...], list[float | None]] = {}
-    last = {}
-    for row in rows:
-        spent.setdefault(row[:4], []).append(row[4])
-        last[row[:3]] = row
+    spent: dict[tuple[str, str, str, str], list[float | None]] = {}
+    last: dict[tuple[str, str, str, str], int] = {}
+    with store._moment():
+        for project, name, kind, state, seconds, rowid in store._each(
+            f"SELECT {_JOB}, state, duration_seconds, rowid FROM runs WHERE {where} ORDER BY created_at, id",
+            *values,
+        ):
+            key = project, name, kind, state
+            if key not in spent:
+                spent[key] = []
+            spent[key].append(seconds)
+            last[key] = rowid
+        latest = store._rows(
+            f"SELECT {_JOB}, {_NEWEST} FROM runs WHERE rowid IN (SELECT value FROM json_each(?))"
+            " ORDER BY created_at, id",
+            dumps(list(last.values())),
+        )
     percentiles: dict[tuple[Any, ...], float] = {}
-    for (*job, state), seconds in spent.items():
+    for (*job, state), took in spent.items():
         if state == "COMPLETED":
-            percentiles |= _ranked(job, [each for each in seconds if each is not None])
-    counts = sorted((*key, len(seconds)) for key, seconds in spent.items())
-    return figures(counts, percentiles, [(*row[:3], *row[5:]) for row in last.values()])
+            percentiles |= _ranked(job, [each for each in took if each is not None])
+    return figures(sorted((*key, len(took)) for key, took in spent.items()), percentiles, latest)
 
 
 def _ranked(job: list[Any], seconds: list[float]) -> dict[tuple[Any, ...], float]:
