@@ -34,11 +34,7 @@ def summarize(store: SqliteBackend, query: RunQuery) -> list[JobSummary]:
         return _of_family(store, query)
     where, values = where_of(query)
     with store._moment():
-        counts = store._rows(
-            f"SELECT {_JOB}, state, count(*), count(CASE WHEN {_TIMED} THEN 1 END) FROM {_runs(query)} WHERE {where}"
-            f" GROUP BY {_JOB}, state ORDER BY {_JOB}, state",
-            *values,
-        )
+        counts = _counts(store, query)
         durations = store._rows(
             f"SELECT duration_seconds FROM {_runs(query)} WHERE {where} AND {_TIMED} ORDER BY {_JOB}", *values
         )
@@ -57,6 +53,20 @@ def summarize(store: SqliteBackend, query: RunQuery) -> list[JobSummary]:
     for *job, _, _, timed in counts:
         percentiles |= _ranked(job, list(islice(each, timed)))
     return figures([row[:5] for row in counts], percentiles, newest)
+
+
+def _counts(store: SqliteBackend, query: RunQuery) -> list[tuple[Any, ...]]:
+    """Project, name, kind, state, runs, and how many of them are timed. What completed, most of them, is counted in the
+    order of the index: to sort all runs by their state takes twice as long as the rest of it."""
+    where, values = where_of(query)
+    runs = f"FROM {_runs(query)} WHERE {where}"
+    return store._rows(
+        f"SELECT {_JOB}, state, count(*), count(duration_seconds) {runs} AND state='COMPLETED' GROUP BY {_JOB}"
+        f" UNION ALL SELECT {_JOB}, state, count(*), 0 {runs} AND state<>'COMPLETED' GROUP BY {_JOB}, state"
+        " ORDER BY 1, 2, 3, 4",
+        *values,
+        *values,
+    )
 
 
 def _of_family(store: SqliteBackend, query: RunQuery) -> list[JobSummary]:
