@@ -308,7 +308,9 @@ def test_limits_show_how_much_is_held_by_whom_and_who_waits(site: Site) -> None:
 
 
 def test_a_run_that_waits_for_a_slot_says_so_on_its_page_and_who_holds_one_too(site: Site) -> None:
-    Tape("j1").start("r1").start("r1.0001", parent="r1", kind="task", name="part").start("r10").send(site.store)
+    Tape("j1").start("r1").start("r1.0001", parent="r1", kind="task", name="part").start("r10").send(
+        site.store
+    )
     entry = {"host": "web-1", "pid": 42, "lease": 30.0, "since": time.time() - 65, "beat": "x", "id": "x"}
     holder = {**entry, "occupy": 1, "run_id": "r10", "run_name": "other", "token": 7, "numbers": [0]}
     waiter = {**entry, "occupy": 1, "run_id": "r1.0001", "run_name": "part"}
