@@ -1,0 +1,121 @@
+"""Reads the store while it is written, as a dashboard does, and notes how every run ended before it is forgotten."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from contextlib import suppress
+
+from holter.backends.base import Backend
+from holter.backends.clock import root_of, time_of
+from holter.backends.errors import StorageError
+from holter.backends.records import ENDINGS, LogQuery, Run, RunQuery, Transition
+
+from .truth import Seen, Step
+
+PAGE = 1000
+EVERY = 0.3  # seconds between looks when there was nothing new
+MARGIN = 5.0  # seconds before a run may be forgotten in which it is not looked at any more
+
+
+class Auditor(threading.Thread):
+    """`seen` are the runs that ended and were looked at, by id, `open` counts those that have not, `late` those that
+    were forgotten before, `lag` is (when, seconds) from an ending to its being read. `kept_for`: seconds of retention."""
+
+    def __init__(self, open_store: Callable[[], Backend], kept_for: float) -> None:
+        super().__init__(daemon=True)
+        self._open_store, self._kept_for = open_store, kept_for
+        self.seen: dict[str, Seen] = {}
+        self.late: list[str] = []
+        self.strays: list[str] = []
+        self.lag: list[tuple[float, float]] = []
+        self.events = 0
+        self._after = 0
+        self._told: dict[str, dict[str, list[str]]] = {}
+        self._ended: deque[str] = deque()
+        self._over = threading.Event()
+
+    @property
+    def open(self) -> int:
+        return len(self._told)
+
+    def created(self) -> dict[str, float]:
+        return {run: time_of(run) or 0.0 for run in self.seen}
+
+    def finish(self) -> None:
+        self._over.set()
+        self.join(30.0)
+
+    def run(self) -> None:
+        store = self._open_store()
+        while not self._over.is_set():
+            more = False
+            with suppress(StorageError):  # the collector is being restarted: the same again
+                more = self.look(store)
+            if not more:
+                self._over.wait(EVERY)
+        store.close()
+
+    def look(self, store: Backend) -> bool:
+        """One page of what happened, and all runs that had ended by then; whether there may be more."""
+        page = store.transitions(self._after, PAGE)
+        for row in page:
+            self._take(row)
+            self._after = row.seq
+        while self._ended:
+            self._audit(store, self._ended[0])
+            self._ended.popleft()
+        return len(page) == PAGE
+
+    def _take(self, row: Transition) -> None:
+        root = root_of(row.run_id)
+        if root in self.seen or root in self._ended:
+            self.strays.append(f"{row.run_id}: {_words(row)} after its root run had ended")
+            return
+        self._told.setdefault(root, {}).setdefault(row.run_id, []).append(_words(row))
+        if row.run_id == root and row.condition is None and row.to_state in ENDINGS:
+            self._ended.append(root)
+            self.lag.append((time.time(), time.time() - row.at))
+
+    def _audit(self, store: Backend, root: str) -> None:
+        runs = store.runs(RunQuery(root_id=root, limit=None))
+        lines = [(line.run_id, line.text) for line in store.logs(LogQuery(root))]
+        events = Counter(str(event["event"]) for event in store.events(root))
+        told = self._told[root]
+        age = time.time() - (time_of(root) or 0.0)
+        if age > self._kept_for - MARGIN:
+            self.late.append(root)
+        elif not runs:
+            self.strays.append(f"{root}: forgotten at the age of {age:.0f} s")
+        else:
+            self.seen[root] = seen_as(root, runs, lines, events, told)
+            self.events += sum(events.values()) + len(lines) + 2 * (len(runs) - 1)
+        del self._told[root]
+
+
+def _words(row: Transition) -> str:
+    return row.condition or row.to_state
+
+
+def seen_as(
+    root: str,
+    runs: list[Run],
+    lines: list[tuple[str, str]],
+    events: Counter[str],
+    told: dict[str, list[str]],
+) -> Seen:
+    """The run with all that is below it, as the store answered."""
+    states = {run.id: run.state for run in runs}
+    steps = {f"{root}.{number}": f"line {number}" for number in range(1, len(runs))}
+    odd = [f"has the runs {sorted(states)}"] if {root, *steps} != set(states) or len(states) < len(runs) else []
+    odd += [f"{run} has the line {text!r}" for run, text in lines if steps.get(run) != text]
+    odd += [f"has {count} events {name}" for name, count in events.items() if count > 1]
+    for run, state in states.items():
+        if told.get(run) != ["RUNNING", state]:
+            odd.append(f"{run} is {state}, and it was told: {told.get(run)}")
+    count = Counter(run for run, _ in lines)
+    own = next((run for run in runs if run.id == root), runs[0])
+    tasks = tuple(Step(states.get(each, "missing"), count[each]) for each in steps)
+    return Seen(own.name, own.pid, states.get(root, "missing"), tasks, tuple(odd))
