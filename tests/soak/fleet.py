@@ -9,7 +9,6 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from ..acceptance.conftest import HOLTER, Host, wait_until
 

@@ -155,7 +155,11 @@ class Stage:
         found += self._kept()
         if len(late) > 0.01 * len(seen):
             found.append(f"{len(late)} runs of {len(seen)} were forgotten before anybody saw them")
-        found += [f"{count} writers ended with {code}" for code, count in self.fleet.ends.items() if code not in (0, 1)]
+        found += [
+            f"{count} writers ended with {code}"
+            for code, count in self.fleet.ends.items()
+            if code not in (0, 1)
+        ]
         logs = [self.collector.log, *(watch.log for watch in self.watches.values())]
         return found + [f"{log.name} has a traceback" for log in logs if "Traceback" in log.read_text()]
 

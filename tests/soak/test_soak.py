@@ -64,7 +64,7 @@ def test_hours_of_load_lose_double_and_misjudge_nothing_and_nothing_grows(
     tmp_path: Path, hook: Hook, proof: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seconds = float(os.environ.get("SOAK_SECONDS") or proof.of(210, 3600))
-    kept_for = 60.0 if seconds < 600 else 300.0
+    kept_for = 90.0 if seconds < 600 else 300.0
     script = plan.make(seconds, kill_every=proof.of(2.0, 4.0), prune_every=kept_for / 6)
     with closing(Stage(tmp_path, hook, kept_for, every=max(1.0, seconds / 720), each=15)) as stage:
         stage.play(script)

@@ -140,7 +140,8 @@ def retention_faults(
     seen: Mapping[str, Seen], kept: Iterable[Run], created: Mapping[str, float], cut: tuple[float, float]
 ) -> list[str]:
     """`kept` are the root runs that are stored after pruning, `created` says when those that were seen began, and `cut`
-    is the earliest and the latest moment of which "older" may have been counted. Of each job the last failed run stays."""
+    is the earliest and the latest moment from which "old" may have been counted. Of each job the last failed one stays.
+    """
     there = {run.id: run for run in kept}
     failed: dict[str, str] = {}
     for run, one in seen.items():

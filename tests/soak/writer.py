@@ -19,11 +19,11 @@ import sys
 import time
 from typing import Any
 
-import holter.agent.shipper as shipper
 from holter import current_run, flow, task
+from holter.agent import shipper
 
 FAILS = 0.03  # of all runs
-PAUSE = 0.25  # seconds between two steps, on average
+PAUSE = 0.4  # seconds between two steps, on average
 shipper.ROTATE_AT = 20_000  # bytes: so that it happens some ten times in a minute
 
 
