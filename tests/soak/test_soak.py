@@ -6,15 +6,15 @@ import os
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from statistics import quantiles
 from typing import Any
 
 import pytest
 
 from ..acceptance.conftest import Hook
 from . import plan
-from .flatness import Series, Tolerance, growths, thirds
+from .flatness import Series, growths
 from .fleet import is_linux
+from .measures import as_series, table
 from .stage import Stage
 from .truth import read_truth
 
@@ -23,15 +23,6 @@ pytestmark = [
     pytest.mark.timeout(2 * 3600),
     pytest.mark.skipif(not is_linux(), reason="/proc says what a process takes"),
 ]
-
-TOLERANCES = {  # by the first word of what is measured: unit, and how much more the last third may have
-    "memory": ("MB", Tolerance(0.05, 4.0)),
-    "descriptors": ("descriptors", Tolerance(0.0, 3.0)),
-    "size": ("MB", Tolerance(0.15, 2.0)),
-    "answer": ("ms", Tolerance(0.5, 20.0)),
-    "recording": ("microseconds", Tolerance(0.5, 100.0)),
-    "arrival": ("s", Tolerance(0.5, 1.0)),
-}
 
 
 @pytest.fixture
@@ -48,16 +39,7 @@ def measured(stage: Stage, calm: tuple[float, float]) -> dict[str, Series]:
     latency = read_truth(stage.fleet.folder).latency
     values["recording a line"] = [took for at, took in latency if wall[0] <= at <= wall[1]]
     values["arrival of an ending"] = [took for at, took in stage.auditor.lag if wall[0] <= at <= wall[1]]
-    return {name: Series(each, *TOLERANCES[name.split()[0]]) for name, each in values.items()}
-
-
-def table(series: dict[str, Series]) -> str:
-    rows = [f"{'':40} {'first':>10} {'middle':>10} {'last':>10} {'99%':>10}"]
-    for name, (values, unit, _) in series.items():
-        middle, last = thirds(values)
-        top = quantiles(values, n=100)[98]
-        rows.append(f"{name:40} {values[0]:10.4g} {middle:10.4g} {last:10.4g} {top:10.4g} {unit}")
-    return "\n".join(rows)
+    return as_series(values)
 
 
 def test_hours_of_load_lose_double_and_misjudge_nothing_and_nothing_grows(
