@@ -41,7 +41,12 @@ FAMILIES = (
     Family("fuzz", "1 6", "parsers, settings, URLs, the collector's whole surface"),
     Family("security", "4 5", "another local user, a hostile client, a hostile page"),
     Family("upgrades", "2 6", "journals, stores and wire of every version; of the future"),
-    Family("soak", "1 2 3", "an hour of load: kills, restarts, rotation, retention; does anything grow?", alone=True),
+    Family(
+        "soak",
+        "1 2 3",
+        "an hour of load: kills, restarts, rotation, retention; does anything grow?",
+        alone=True,
+    ),
 )
 
 

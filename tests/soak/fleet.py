@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..acceptance.conftest import HOLTER, Host, wait_until
@@ -82,8 +83,8 @@ class Writer:
 
 
 class Fleet:
-    """Writers on all hosts: of `each` host four fifths go on for ever, the others are started again and again. `killed`
-    are the processes that were; `ends` counts how the others ended."""
+    """Writers on all hosts: of `each` host four fifths go on for ever, the others are started again and again; the
+    first, a `veteran`, is never killed. `killed` are the processes that were; `ends` counts how the others ended."""
 
     def __init__(self, hosts: list[Host], folder: Path, each: int, seed: int = 1) -> None:
         folder.mkdir()
@@ -96,10 +97,15 @@ class Fleet:
             for at, host in enumerate(hosts)
             for number, shape in enumerate(shapes)
         ]
+        self.veterans = self.writers[::each]
 
     @property
     def lives(self) -> int:
         return sum(writer.lives for writer in self.writers)
+
+    def pids(self) -> Mapping[str, int]:
+        """Of the veterans."""
+        return {f"writer {each.number}": each.process.pid for each in self.veterans if each.process}
 
     def tend(self) -> None:
         """Start whoever has ended, or was never started."""
@@ -114,8 +120,8 @@ class Fleet:
             self.ends[process.returncode] += 1
 
     def kill_one(self) -> None:
-        living = [each.process for each in self.writers if each.process and each.process.poll() is None]
-        victim = self._chance.choice(living)
+        mortals = [each.process for each in self.writers if each not in self.veterans]
+        victim = self._chance.choice([each for each in mortals if each and each.poll() is None])
         victim.kill()
         if victim.wait(BOUND) == KILLED:
             self.killed.add(victim.pid)
@@ -129,9 +135,11 @@ class Fleet:
             writer.process.wait(max(0.1, deadline - time.monotonic()))
             self._note(writer.process)
 
-    def words(self) -> str:
-        """What the writers said on stderr."""
-        return "".join(path.read_text() for path in sorted(self.folder.glob("*.err")))
+    def complaints(self) -> set[str]:
+        """What Holter said on stderr, other than that the store is away."""
+        lines = [line for path in self.folder.glob("*.err") for line in path.read_text().splitlines()]
+        said = {line for line in lines if line.startswith("holter:")}
+        return {line for line in said if not line.startswith("holter: the store is away")}
 
     def close(self) -> None:
         for writer in self.writers:

@@ -64,7 +64,7 @@ class Stage:
         server = self.collector.process
         if server is not None and server.poll() is None:
             found["the collector"] = server.pid
-        return {name: pid for name, pid in found.items() if pid is not None}
+        return {**self.fleet.pids(), **{name: pid for name, pid in found.items() if pid is not None}}
 
     def _folders(self) -> dict[str, Callable[[], int]]:
         homes = [host.home for host in self.hosts]
@@ -129,7 +129,7 @@ class Stage:
 
     def _journals(self) -> list[Path]:
         """Those of writers; each watchdog has one of its own, for what it judges."""
-        watching = set(self._pids().values())
+        watching = {watch.pid for watch in self.watches.values()}
         return [
             path
             for host in self.hosts
@@ -153,6 +153,7 @@ class Stage:
         alerts = [each["alert"] for each in self.hook.taken if each["alert"].get("run_id") not in late]
         found += truth.alert_faults(seen, alerts)
         found += self._kept()
+        found += sorted(self.fleet.complaints())
         if len(late) > 0.01 * len(seen):
             found.append(f"{len(late)} runs of {len(seen)} were forgotten before anybody saw them")
         found += [
@@ -180,6 +181,7 @@ class Stage:
         return {
             "events": self.auditor.events,
             "root runs": len(seen),
+            "writers started": self.fleet.lives,
             "writers killed": len(self.fleet.killed),
             "runs that crashed": sum(one.state == "CRASHED" for one in seen),
             "runs that failed": sum(one.state == "FAILED" for one in seen),

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -141,14 +142,17 @@ class Left:
         return faults(self.truth, auditor.seen, self.killed) + auditor.strays
 
 
+def _have(fleet: Fleet, steps: int) -> bool:
+    return len(read_truth(fleet.folder).latency) >= steps
+
+
 @pytest.fixture(scope="module")
 def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Left]:
     folder = tmp_path_factory.mktemp("left")
     with closing(Host(folder, STORE)) as host, closing(Fleet([host], folder / "truth", 5)) as fleet:
         fleet.tend()
-        for _ in range(2):
-            told = len(read_truth(fleet.folder).latency)
-            wait_until(lambda so_far=told: len(read_truth(fleet.folder).latency) > so_far + 20, "some steps")
+        for steps in (20, 40):
+            wait_until(partial(_have, fleet, steps), "some steps")
             fleet.kill_one()
             fleet.tend()
         fleet.stop()

@@ -31,46 +31,62 @@ class AsPlannedError(Exception):
     """How a run fails here."""
 
 
-def main(name: str, truth: str, stop: str, steps: str, rounds: str) -> None:
-    said = os.open(truth, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    chance = random.Random(os.getpid())
+@task
+def step(number: int) -> int:
+    run: Any = current_run()
+    began = time.perf_counter_ns()
+    run.log(f"line {number}")
+    return (time.perf_counter_ns() - began) // 1000
 
-    def say(*words: object) -> None:
-        os.write(said, (" ".join(map(str, words)) + "\n").encode())
 
-    @task
-    def step(number: int) -> int:
+class Script:
+    """What happens in each run, and in which run (`root`) it is."""
+
+    def __init__(self, truth: str, stop: str, steps: str) -> None:
+        self._said = os.open(truth, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._stop, self._steps = stop, int(steps)
+        self.chance = random.Random(os.getpid())
+        self.root = ""
+
+    def say(self, *words: object) -> None:
+        os.write(self._said, (" ".join(map(str, words)) + "\n").encode())
+
+    @property
+    def told_to_stop(self) -> bool:
+        return os.path.exists(self._stop)
+
+    def body(self, fails: bool) -> None:
         run: Any = current_run()
-        began = time.perf_counter_ns()
-        run.log(f"line {number}")
-        return (time.perf_counter_ns() - began) // 1000
+        self.root = run.id
+        self.say("begin", self.root)
+        for number in range(1, self.chance.randint(1, 2 * self._steps) + 1):
+            self.say("did", self.root, number, step(number), time.time())
+            time.sleep(self.chance.uniform(0, 2 * PAUSE))
+            if self.told_to_stop:
+                break
+        self.say("will", self.root, "FAILED" if fails else "COMPLETED")
+        if fails:
+            raise AsPlannedError(self.root)
+
+
+def main(name: str, truth: str, stop: str, steps: str, rounds: str) -> None:
+    script, left = Script(truth, stop, steps), int(rounds) or sys.maxsize
 
     @flow(name=name)
     def work(fails: bool) -> None:
-        root = runs[0] = current_run().id
-        say("begin", root)
-        for number in range(1, chance.randint(1, 2 * int(steps)) + 1):
-            say("did", root, number, step(number), time.time())
-            time.sleep(chance.uniform(0, 2 * PAUSE))
-            if os.path.exists(stop):
-                break
-        say("will", root, "FAILED" if fails else "COMPLETED")
-        if fails:
-            raise AsPlannedError(root)
+        script.body(fails)
 
-    runs, left = [""], int(rounds) or sys.maxsize
-    say("life", os.getpid())
-    while left and not os.path.exists(stop):
+    script.say("life", os.getpid())
+    while left and not script.told_to_stop:
         left -= 1
-        fails = chance.random() < FAILS
         try:
-            work(fails)
+            work(script.chance.random() < FAILS)
         except AsPlannedError:
-            say("end", runs[0], "FAILED")
+            script.say("end", script.root, "FAILED")
             if not left:
                 raise
         else:
-            say("end", runs[0], "COMPLETED")
+            script.say("end", script.root, "COMPLETED")
 
 
 if __name__ == "__main__":
