@@ -84,7 +84,7 @@ def test_a_watchdog_that_keeps_something_of_each_pass_is_not_flat(
     with watching(tmp_path, defect) as watch:
         assert watch.pid is not None
         assert grown("the watchdog", watch.pid) == WATCHDOGS[defect]
-    proof.count(bool(defect), "planted defects found")
+    proof.count(int(bool(defect)), "planted defects found")
 
 
 ANSWERING = "import os, holter.agent.web.reads as r; s = r._plain; r._plain = lambda found: ({}, s(found))[1]"
@@ -110,7 +110,7 @@ def test_a_collector_that_keeps_something_of_each_answer_is_not_flat(
         found = grown("the collector", collector.process.pid)
         reader.finish()
     assert found == COLLECTORS[defect]
-    proof.count(bool(defect), "planted defects found")
+    proof.count(int(bool(defect)), "planted defects found")
 
 
 # --- stores that lost, doubled and misjudged -----------------------------------------------------------------
@@ -231,7 +231,7 @@ def test_alerts_that_are_missing_doubled_or_wrong_are_seen(left: Left, proof: An
         "nobody was told": right[1:],
         "told 3 times": [*right, right[0], right[0]],
         "told 2 times": [*right, {**right[0], "dedupe_key": "another"}],
-        "told as crashed, but": [*right, {**right[0], "run_id": good[0]}],
+        "told as crashed, but": [*right, {**right[0], "run_id": good[0], "event": "crashed"}],
         "told as lost, but": [*right, {**right[0], "event": "lost"}],
     }
     for said, alerts in wrong.items():
