@@ -239,7 +239,7 @@ class SqliteBackend(SqliteRegistry):
                 try:
                     self._apply(db, journal, offset, offset + size, lines)
                 except OffsetMismatch as other:  # raised before anything is written
-                    answers.append(other)
+                    answers.append(other.with_traceback(None))  # which would keep this frame, and all batches
                 else:
                     answers.append(offset + size)
         return answers

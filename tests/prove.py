@@ -31,6 +31,7 @@ class Family(NamedTuple):
     folder: str
     promises: str
     attack: str
+    alone: bool = False  # one test after the other: it measures, and the others would be in its figures
 
 
 FAMILIES = (
@@ -40,6 +41,12 @@ FAMILIES = (
     Family("fuzz", "1 6", "parsers, settings, URLs, the collector's whole surface"),
     Family("security", "4 5", "another local user, a hostile client, a hostile page"),
     Family("upgrades", "2 6", "journals, stores and wire of every version; of the future"),
+    Family(
+        "soak",
+        "1 2 3",
+        "an hour of load: kills, restarts, rotation, retention; does anything grow?",
+        alone=True,
+    ),
 )
 
 
@@ -87,7 +94,7 @@ def prove(family: Family, size: str) -> Outcome:
             "proof",
             "--prove",
             size,
-            "--dist=worksteal",
+            *(("-n0",) if family.alone else ("--dist=worksteal",)),
         ]
         command += [f"--junitxml={report}", "-o", "junit_family=xunit1"]  # the newer one knows no properties
         subprocess.run([*command, str(HERE / family.folder)], cwd=HERE.parent)
@@ -128,7 +135,7 @@ def to_json(one: Outcome) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.prove", description=__doc__)
     size = parser.add_mutually_exclusive_group(required=True)
-    size.add_argument("--short", dest="size", action="store_const", const="short", help="some ten minutes")
+    size.add_argument("--short", dest="size", action="store_const", const="short", help="some fifteen minutes")
     size.add_argument("--full", dest="size", action="store_const", const="full", help="hours")
     parser.add_argument("--json", metavar="FILE", help="write the figures there")
     names = [family.folder for family in FAMILIES]
