@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -97,19 +97,24 @@ def watched(host: Host, hook: Hook, clock: HostClock) -> Iterator[Cron]:
         yield cron
 
 
-def test_a_job_that_comes_each_minute_is_neither_late_nor_counted_twice(
-    host: Host, hook: Hook, clock: HostClock, proof: Proof
-) -> None:
+def attack(host: Host, hook: Hook, clock: HostClock, steps: Sequence[float]) -> None:
     with watched(host, hook, clock) as cron:
-        for by in (0.0, *STEPS[: proof.of(4, None)]):
+        for by in steps:
             to_just_before(clock, next_minute(clock) + by)
             cron.wait()
             time.sleep(GRACE + 2.0)  # by now a judge would say that it did not
             assert_each_time_is_there_once(entries(host), cron.started)
             assert [each["alert"]["reason"] for each in hook.taken] == [], f"after {by:g} s"
-            proof.count(1, "clocks set under a schedule")
         wait_until(lambda: entries(host)[-1].outcome in ANSWERED, "the last time to be written down")
         assert {each.expected_at for each in entries(host)} >= {*cron.started}
+
+
+def test_a_job_that_comes_each_minute_is_neither_late_nor_counted_twice(
+    host: Host, hook: Hook, clock: HostClock, proof: Proof
+) -> None:
+    steps = (0.0, *STEPS[: proof.of(3, None)])
+    attack(host, hook, clock, steps)
+    proof.count(len(steps), "clocks set under a schedule")
 
 
 def test_hosts_in_other_zones_expect_the_same_time(

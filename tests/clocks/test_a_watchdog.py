@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
@@ -78,20 +78,24 @@ def marks(host: Host) -> list[Any]:
     return [(row.condition, row.to_state, row.reason) for row in host.store.transitions(0) if row.condition]
 
 
+def attack(host: Host, hook: Hook, clock: HostClock, how: str, steps: Sequence[float]) -> None:
+    with watched(host, hook):
+        for by in steps:
+            (clock.set_by if how == "set" else clock.sleep_for)(by)
+            goes_on(host)
+            assert marks(host) == [], f"after {by:g} s"
+    assert [each["alert"]["event"] for each in hook.taken] == []
+    (lives,) = host.seen(job="lives")
+    assert lives.duration_seconds is not None and lives.duration_seconds < 300
+
+
 @pytest.mark.parametrize("how", ["set", "asleep"])
 def test_no_healthy_run_is_marked_and_nobody_is_told_of_it(
     host: Host, hook: Hook, clock: HostClock, proof: Proof, how: str
 ) -> None:
-    steps = [each for each in STEPS if how == "set" or each > 0]
-    with watched(host, hook):
-        for by in steps * proof.of(1, 20):
-            (clock.set_by if how == "set" else clock.sleep_for)(by)
-            goes_on(host)
-            assert marks(host) == [], f"after {by:g} s"
-            proof.count(1, "clocks set under a watchdog" if how == "set" else "hosts asleep under a watchdog")
-    assert [each["alert"]["event"] for each in hook.taken] == []
-    (lives,) = host.seen(job="lives")
-    assert lives.duration_seconds is not None and lives.duration_seconds < 300
+    steps = [each for each in STEPS if how == "set" or each > 0] * proof.of(1, 5)
+    attack(host, hook, clock, how, steps)
+    proof.count(len(steps), f"{'clocks set' if how == 'set' else 'hosts asleep'} under a watchdog")
 
 
 @pytest.mark.parametrize("by", [HOUR, -HOUR, 8 * DAY, -8 * DAY, 5 * YEAR, -10 * YEAR])
@@ -111,3 +115,27 @@ def test_who_fails_or_dies_after_a_step_is_told_of_at_once(
         goes_on(host)
     assert sorted(each["alert"]["event"] for each in hook.taken) == ["crashed", "failed"]
     proof.count(1, "alerts after a step")
+
+
+def away(host: Host, hook: Hook, clock: HostClock, by: float) -> None:
+    """The channel is away when the clock is set, or the host sleeps, and for a while after it."""
+    hook.close()
+    tries = lambda: sum(held.value["attempts"] for _, held in host.store.list("alert"))  # noqa: E731
+    with watched(host, hook):
+        assert host.run(host.script(FAILS, "fails.py")).code == 1
+        wait_until(tries, "a try")
+        before = tries()
+        clock.sleep_for(by) if by > 0 else clock.set_by(by)
+        wait_until(lambda: tries() > before, "a try after it")
+        with closing(Hook(int(hook.url.rpartition(":")[2].partition("/")[0]))) as again:
+            wait_until(lambda: again.taken, "the alert", 30.0)
+            assert {each["alert"]["event"] for each in again.taken} == {"failed"}
+
+
+@pytest.mark.parametrize("by", [2 * DAY, 5 * YEAR, -2 * DAY])
+def test_an_alert_whose_channel_is_away_is_neither_given_up_nor_put_off_by_a_step(
+    host: Host, hook: Hook, clock: HostClock, proof: Proof, by: float
+) -> None:
+    """A laptop that sleeps over a weekend has no network before, and none at once afterwards."""
+    away(host, hook, clock, by)
+    proof.count(1, "alerts that waited over a step")
