@@ -35,7 +35,14 @@ class Family(NamedTuple):
 
 
 FAMILIES = (
-    Family("faults", "1 2 3", "the n-th system call fails or kills, for every n; proxies, pauses, clocks"),
+    Family("faults", "1 2 3", "the n-th system call fails or kills, for every n"),
+    Family(
+        "network",
+        "1 2",
+        "the n-th piece on the wire is lost, cut, late, repeated; servers that are half there",
+    ),
+    Family("clocks", "1 3", "clocks are set, zones changed, hosts sleep, under scripts and watchdogs"),
+    Family("pauses", "1 2 3", "scripts, collectors and watchdogs are stopped, and go on"),
     Family("power", "2", "power loss: only what was synced is kept"),
     Family("corruption", "2 6", "every byte flipped, every length cut, random bytes"),
     Family("fuzz", "1 6", "parsers, settings, URLs, the collector's whole surface"),
