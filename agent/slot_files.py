@@ -213,7 +213,7 @@ def _read(text: bytes) -> dict[str, Any]:
         "pid": pid,
         "since": since if isinstance(since, float) and isfinite(since) else None,
         "occupy": _number(found.get("occupy")),
-        "alive": identity.alive({**who, "pid": pid, "start_ticks": ticks}) if pid else None,
+        "alive": identity.alive({**who, "pid": pid, "start_ticks": ticks}),
     }
 
 

@@ -175,7 +175,7 @@ def _start(case: _Case) -> None:
         case.find("late", said, turn + expected.grace, expected_at=rfc3339(turn))
         return
     ends = _misses(case, turn)
-    count = len(ends) or 1
+    count = len(ends)
     said = (
         f"expected at {at}, and no run came"
         if count == 1
@@ -183,12 +183,11 @@ def _start(case: _Case) -> None:
         if count < COUNTED
         else f"{count} or more in a row did not come, since {at}"
     )
-    newest = max(ends, default=over)
-    case.find("missed", said, over, expected_at=rfc3339(turn), misses=count, last_missed=newest)
+    case.find("missed", said, over, expected_at=rfc3339(turn), misses=count, last_missed=max(ends))
 
 
 def _misses(case: _Case, first: float) -> list[float]:
-    """When each turn from `first` on was over, of those that are."""
+    """When each turn from `first` on was over, of those that are: `first` itself is, and in no pause."""
     expected, shift, times = case.expected, _shift(case), [first]
     while len(times) <= COUNTED and times[-1] <= case.now:
         following = expected.following(times[-1] - shift)
@@ -295,8 +294,6 @@ def turns(expected: Expectation, starts: Sequence[float], since: float, until: f
 
     `starts` are Unix seconds, ascending. A turn whose grace still runs at `until` counts only if answered.
     """
-    if expected.period is not None and starts:
-        since = min(since, starts[0])
     found = walk(expected, starts, since, until)
     return [
         each for each in found if each.started_at is not None or until > each.expected_at + expected.grace

@@ -54,6 +54,7 @@ FAMILIES = (
         "an hour of load: kills, restarts, rotation, retention; does anything grow?",
         alone=True,
     ),
+    Family("mutation", "2 3 6", "the code itself, changed in every small way: does a test fail?"),
 )
 
 
