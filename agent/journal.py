@@ -29,10 +29,11 @@ class Journal:
     """A journal of this process, open for writing.
 
     `id` names it in every store, `path` is its file, `fd` the descriptor that is written to. After `rotate` the
-    same descriptor number leads to the new file, so a writer in another thread can never write to a closed one.
+    same descriptor number leads to the new file, so a writer in another thread can never write to a closed one;
+    `replaced` is that of the old file, until it is `done_with` (-1: there is none).
     """
 
-    __slots__ = ("durable", "fd", "folder", "header", "id", "path", "torn")
+    __slots__ = ("durable", "fd", "folder", "header", "id", "path", "replaced", "torn")
 
     def __init__(self, folder: str, header: dict[str, Any]) -> None:
         """Create and lock a journal in `folder` (made if missing, mode 0700); it is durable where the header says so.
@@ -41,6 +42,7 @@ class Journal:
         self.header = header
         self.durable = is_durable(header)
         self.torn = False
+        self.replaced = -1
         os.makedirs(folder, mode=0o700, exist_ok=True)
         self.id, self.path, self.fd = self._create()
 
@@ -85,15 +87,27 @@ class Journal:
 
     def rotate(self) -> tuple[str, str, int]:
         """Go on in a new file; return (id, path, descriptor) of the old one, still locked, for the last reader."""
-        old = self.id, self.path, os.dup(self.fd)  # the duplicate keeps the old file's lock
-        journal, path, fd = self._create()
+        self.replaced = os.dup(self.fd)  # the duplicate keeps the old file's lock
+        old = self.id, self.path, self.replaced
+        try:
+            journal, path, fd = self._create()
+        except BaseException:  # the disk is full; it is tried again and again
+            self.done_with()
+            raise
         os.dup2(fd, self.fd, inheritable=False)  # atomic: a write in flight lands in the one or the other
         os.close(fd)
         self.id, self.path = journal, path
         return old
 
+    def done_with(self) -> None:
+        """Let go of the file that was replaced."""
+        fd, self.replaced = self.replaced, -1
+        if fd >= 0:
+            os.close(fd)
+
     def let_go(self) -> None:
-        """Close the descriptor, and with it the lock (in a forked child: only this copy of it)."""
+        """Close the descriptors, and with them the locks (in a forked child: only these copies of them)."""
+        self.done_with()
         fd, self.fd = self.fd, -1
         if fd >= 0:
             os.close(fd)

@@ -101,6 +101,17 @@ def run_states(store: Ledger, found: Iterable[Occupancy]) -> dict[str, str]:
     return {run_id: run.state for run_id in ids if (run := store.run(run_id)) is not None}
 
 
+def places_of(found: Iterable[Occupancy], run_id: str) -> list[tuple[str, str, float | None]]:
+    """What a run and its parts hold (`holds`) and wait for (`waits for`), by limit, and since when (Unix seconds)."""
+    return [
+        (kind, each.limit, place.since)
+        for each in found
+        for kind, places in (("waits for", each.waiters), ("holds", each.holders))
+        for place in places
+        if place.run_id is not None and f"{place.run_id}.".startswith(f"{run_id}.")
+    ]
+
+
 def _place(place: Place | Tenant, now: float, states: Mapping[str, str]) -> Json:
     about = {**_common(place, now), "run_state": states.get(place.run_id or "")}
     return {**about, **(_of_lease(place, now) if isinstance(place, Tenant) else {})}

@@ -64,6 +64,17 @@ def _store_step(step: Callable[P, R]) -> Callable[P, R | None]:
     return guarded
 
 
+class _Old:
+    """The journal that was replaced: of what is sent of it, `offset` bytes are, and `told` is whether it says what took
+    its place."""
+
+    __slots__ = ("fd", "journal", "offset", "path", "told")
+
+    def __init__(self, journal: str, path: str, fd: int, offset: int) -> None:
+        self.journal, self.path, self.fd, self.offset = journal, path, fd, offset
+        self.told = False
+
+
 class Shipper:
     """Ships one process's journal. `carry` gives the open runs when the journal is replaced by a new file. Without
     `open_store` others ship it, and here it only beats."""
@@ -82,6 +93,7 @@ class Shipper:
         self._carry = carry
         self._store: Backend | None = None
         self._offset = 0
+        self._old: _Old | None = None
         self._beats = 0
         self._wake, self._done = _held_lock(), _held_lock()
         self._closing = False
@@ -169,6 +181,8 @@ class Shipper:
         """Send one batch; say whether there is more."""
         if self._stopped:
             return False
+        if self._old is not None:
+            self._send_old(self._old)
         size = self.journal.size()
         if size > self._offset:
             if self._store is None and self._open_store is not None:
@@ -187,18 +201,31 @@ class Shipper:
         )  # it may have grown meanwhile, and this may be the last look
 
     def _rotate(self) -> None:
-        """Go on in a new file. The old one says that its open runs are carried over, so that whoever adopts it after a
-        kill does not judge them."""
-        offset, self._offset = self._offset, 0
-        journal, path, fd = self.journal.rotate()
-        self.journal.write(encode({"event": "carry", "runs": self._carry(), "after": journal}))
-        os.write(fd, encode({"event": "moved", "at": time.time(), "to": self.journal.id}))
-        time.sleep(IN_FLIGHT)
-        while self._store is not None and (data := read(fd, offset, BATCH)):
-            offset = _send(self._store, journal, offset, data)
+        """Go on in a new file."""
+        old = self.journal.rotate()
+        self._old, self._offset = _Old(*old, self._offset), 0
+        self._send_old(self._old)
+
+    def _send_old(self, old: _Old) -> None:
+        """The rest of the old file, before anything of the new one, whose later events must not arrive first. Where the
+        store is away it is tried again: else the file would stay, and its descriptor, for as long as this process
+        lives.
+
+        It says that its open runs are carried over, so that whoever adopts it after a kill does not judge them."""
+        if not old.told:
+            carried = {"event": "carry", "runs": self._carry(), "after": old.journal}
+            self.journal.write(encode(carried))
+            os.write(old.fd, encode({"event": "moved", "at": time.time(), "to": self.journal.id}))
+            old.told = True
+            time.sleep(IN_FLIGHT)
+        while self._store is not None and (data := read(old.fd, old.offset, BATCH)):
+            old.offset = _send(self._store, old.journal, old.offset, data)
         before_removal(self.journal.durable)
-        os.unlink(path)
-        os.close(fd)
+        self._old = None
+        try:
+            os.unlink(old.path)
+        finally:
+            self.journal.done_with()
 
     def _settle(self, arrived: bool) -> None:
         """The store is closed and the waiting exit released; a journal that arrived whole goes."""

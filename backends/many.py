@@ -28,5 +28,5 @@ def append_many(store: Backend, batches: Sequence[Batch]) -> list[int | OffsetMi
         try:
             answers.append(store.append(*batch))
         except OffsetMismatch as other:
-            answers.append(other)
+            answers.append(other.with_traceback(None))  # which would keep this frame, and with it all batches
     return answers

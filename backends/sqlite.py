@@ -205,6 +205,13 @@ class SqliteBackend(SqliteRegistry):
         except sqlite3.Error as error:
             raise StorageError(f"{self.path}: {error}") from error
 
+    def _each(self, sql: str, *values: Any) -> Iterator[tuple[Any, ...]]:
+        """The same one by one, for the very many, within a `_moment`: a list of them all is made slower than used."""
+        try:
+            yield from self._db.execute(sql, values)
+        except sqlite3.Error as error:
+            raise StorageError(f"{self.path}: {error}") from error
+
     @contextmanager
     def _moment(self) -> Iterator[None]:
         """Several questions to one and the same state of the store. Short: meanwhile the WAL grows."""
@@ -232,7 +239,7 @@ class SqliteBackend(SqliteRegistry):
                 try:
                     self._apply(db, journal, offset, offset + size, lines)
                 except OffsetMismatch as other:  # raised before anything is written
-                    answers.append(other)
+                    answers.append(other.with_traceback(None))  # which would keep this frame, and all batches
                 else:
                     answers.append(offset + size)
         return answers

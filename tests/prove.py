@@ -31,15 +31,29 @@ class Family(NamedTuple):
     folder: str
     promises: str
     attack: str
+    alone: bool = False  # one test after the other: it measures, and the others would be in its figures
 
 
 FAMILIES = (
-    Family("faults", "1 2 3", "the n-th system call fails or kills, for every n; proxies, pauses, clocks"),
+    Family("faults", "1 2 3", "the n-th system call fails or kills, for every n"),
+    Family(
+        "network",
+        "1 2",
+        "the n-th piece on the wire is lost, cut, late, repeated; servers that are half there",
+    ),
+    Family("clocks", "1 3", "clocks are set, zones changed, hosts sleep, under scripts and watchdogs"),
+    Family("pauses", "1 2 3", "scripts, collectors and watchdogs are stopped, and go on"),
     Family("power", "2", "power loss: only what was synced is kept"),
     Family("corruption", "2 6", "every byte flipped, every length cut, random bytes"),
     Family("fuzz", "1 6", "parsers, settings, URLs, the collector's whole surface"),
     Family("security", "4 5", "another local user, a hostile client, a hostile page"),
     Family("upgrades", "2 6", "journals, stores and wire of every version; of the future"),
+    Family(
+        "soak",
+        "1 2 3",
+        "an hour of load: kills, restarts, rotation, retention; does anything grow?",
+        alone=True,
+    ),
     Family("mutation", "2 3 6", "the code itself, changed in every small way: does a test fail?"),
 )
 
@@ -88,7 +102,7 @@ def prove(family: Family, size: str) -> Outcome:
             "proof",
             "--prove",
             size,
-            "--dist=worksteal",
+            *(("-n0",) if family.alone else ("--dist=worksteal",)),
         ]
         command += [f"--junitxml={report}", "-o", "junit_family=xunit1"]  # the newer one knows no properties
         subprocess.run([*command, str(HERE / family.folder)], cwd=HERE.parent)
@@ -129,7 +143,7 @@ def to_json(one: Outcome) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.prove", description=__doc__)
     size = parser.add_mutually_exclusive_group(required=True)
-    size.add_argument("--short", dest="size", action="store_const", const="short", help="some ten minutes")
+    size.add_argument("--short", dest="size", action="store_const", const="short", help="some fifteen minutes")
     size.add_argument("--full", dest="size", action="store_const", const="full", help="hours")
     parser.add_argument("--json", metavar="FILE", help="write the figures there")
     names = [family.folder for family in FAMILIES]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import stat
 import time
 from collections.abc import Callable, Collection, Container, Iterable
 from errno import EIO, EMFILE, ENFILE, ENOMEM, ENOSPC
@@ -21,19 +20,16 @@ from attrs import define, evolve, field, frozen
 from ...backends.base import Backend
 from ...backends.clock import SYSTEM, Clock
 from ...backends.errors import AccessDenied, OffsetMismatch, Refused, StorageError
-from ...backends.lines import decode, encode
+from ...backends.lines import encode
 from .. import identity
 from ..journal import SUFFIX, before_removal, is_durable, read
 from ..shared_home import is_shared
-from ..tape import EXITED_LOSING, EXITED_LOSING_SUCCESS
+from .autopsy import Explain, verdicts
+from .headers import Header, header_of, who
 from .owners import Owners
 
 BATCH = 2**20  # bytes of one append
 DRAFT_AGE = 60.0  # seconds: a draft (a journal without its name yet) older than this has no maker any more
-
-Header = dict[str, object]
-Who = tuple[object, ...]
-Explain = Callable[[Header], str | None]  # why the process of a header was killed, where somebody knows
 
 
 @frozen
@@ -210,11 +206,11 @@ class _Sweep:
         size = os.fstat(fd).st_size
         if size and os.pread(fd, 1, size - 1) != b"\n":
             _append(fd, b"\n")  # closes the torn tail, so that the verdict begins a line of its own
-        verdicts, judged = _verdicts(fd, header, self.clock, self.explain)
+        lines, judged = verdicts(fd, header, self.clock, self.explain)
         if not _closed(fd):
-            verdicts.append(encode({"event": "close", "at": self.clock.wall()}))
+            lines.append(encode({"event": "close", "at": self.clock.wall()}))
         try:
-            _append(fd, b"".join(verdicts))
+            _append(fd, b"".join(lines))
         finally:  # a full disk takes no verdict, but what the process said arrives
             offset = self._ship(fd, journal, self._offset(journal) or 0)
         before_removal(is_durable(header))
@@ -223,29 +219,6 @@ class _Sweep:
         self.out.restarted += judged if identity.rebooted(header) else 0
         self.out.shipped += offset
         self.out.removed += 1
-
-
-def who(header: Header) -> Who:
-    """What tells the process of a header from every other of this host: a pid alone is in each PID namespace once."""
-    return tuple(header.get(key) for key in ("boot", "namespace", "pid", "start_ticks"))
-
-
-def header_of(fd: int) -> Header | None:
-    """The journal's first event, which says whose it is; None where it cannot be read."""
-    first = next(decode(read(fd, 0, 16 * 1024)), (0, None))[1]
-    return first if first is not None and first["event"] == "process" else None
-
-
-def header_at(path: str) -> Header | None:
-    """The same for what may be gone already, or be no journal at all."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        try:
-            return header_of(fd)
-        finally:
-            os.close(fd)
-    except OSError:
-        return None
 
 
 def _is_dead(fd: int, header: Header) -> bool:
@@ -294,72 +267,10 @@ def ship(
     return offset
 
 
-def _verdicts(fd: int, header: Header, clock: Clock, explain: Explain) -> tuple[list[bytes], int]:
-    """One `judge` line for each run that the process left open, innermost first; and how many runs that makes, with
-    those judged before, whose verdict the store did not take then."""
-    open_runs, judged, last_at = _left_open(fd)
-    if not open_runs:
-        return [], judged
-    state, reason = _what_happened(fd, header, explain)
-    now = clock.wall()
-    beat = header.get("heartbeat")
-    fresh = now - last_at <= 2 * (beat if isinstance(beat, int | float) else 5.0)
-    at = (
-        now if fresh and not identity.rebooted(header) else last_at
-    )  # long dead: it ended when it fell silent
-    lines = [
-        encode({"event": "judge", "run": run, "at": at, "state": state, "by": "proof", "reason": reason})
-        for run in reversed(open_runs)
-    ]
-    return lines, judged + len(lines)
-
-
 def _append(fd: int, data: bytes) -> None:
     """All of it: a disk that is about to be full takes a part, and a verdict that is cut off is none."""
     if os.write(fd, data) != len(data):
         raise OSError(ENOSPC, os.strerror(ENOSPC))
-
-
-def _left_open(fd: int) -> tuple[list[str], int, float]:
-    """Runs that were started or carried over and not ended, in order; how many others have been judged; and the time
-    of the last sign of life."""
-    open_runs: dict[str, None] = {}
-    judged = 0
-    last_at = os.fstat(fd).st_mtime
-    offset, seen = 0, 0.0
-    while data := read(fd, offset, BATCH):
-        for _, event in decode(data, offset):
-            if event is None:
-                continue
-            seen = max(seen, float(event.get("at") or 0.0))
-            if event["event"] == "start":
-                open_runs[event["run"]] = None
-            elif event["event"] == "carry":
-                open_runs.update(dict.fromkeys(event["runs"]))
-            elif event["event"] == "moved":  # what is open here is carried over in a newer journal
-                return [], judged, seen
-            elif event["event"] == "end":
-                open_runs.pop(event["run"], None)
-            elif event["event"] == "judge" and "state" in event and event["run"] in open_runs:
-                del open_runs[event["run"]]
-                judged += 1
-        offset += len(data)
-    return list(open_runs), judged, seen or last_at
-
-
-def _what_happened(fd: int, header: Header, explain: Explain) -> tuple[str, str]:
-    mode = stat.S_IMODE(os.fstat(fd).st_mode)
-    if mode == EXITED_LOSING_SUCCESS:
-        return "COMPLETED", "its process exited in order, but the disk was full and took no ending"
-    if mode == EXITED_LOSING:
-        return (
-            "FAILED",
-            "its process exited in order, but the disk was full and took no ending (not all succeeded)",
-        )
-    if identity.rebooted(header):
-        return "CRASHED", "host restarted"
-    gone = f"its process (pid {header.get('pid')}) is gone without a word: killed, out of memory, or os._exit"
-    return "CRASHED", explain(header) or gone
 
 
 def _sweep_draft(path: str) -> None:

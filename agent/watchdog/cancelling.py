@@ -21,7 +21,7 @@ from ...backends.errors import StorageError
 from ...backends.fold import OPEN
 from ...backends.records import Json, Run, RunQuery
 from .. import identity
-from .adopt import Header
+from .headers import Header
 from .judgements import Judge
 from .takedown import TERM_GRACE, TakeDown, take_down
 

@@ -14,8 +14,9 @@ from collections.abc import Container, Iterable
 
 from .. import identity
 from ..journal import SUFFIX
-from .adopt import Header, Live, Who, header_at, who
+from .adopt import Live
 from .births import Births
+from .headers import Header, Who, header_at, who
 
 SPARE = 256  # descriptors that are left, at most a quarter, to journals, the store and channels
 

@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     from ..settings import Settings
 
 TIMEOUT = 10.0  # seconds for one delivery
-GIVE_UP = 24 * 3600.0  # seconds of failing after which an alert goes to the fallback
+GIVE_UP = 24 * 3600.0  # seconds of failing, and of being tried, after which an alert goes to the fallback
 _SLOWEST = 300.0  # seconds between two tries, at most
+_BETWEEN = 3600.0  # seconds between two tries that count as trying, at most: a host that slept tried nothing
 _NEW = 30.0  # seconds that an alert which was never tried waits for a resting channel, at most
 _DOUBTS = 2  # deliveries that may have arrived, at most
 _NOT_SURE = 300.0  # seconds between them
@@ -137,7 +138,12 @@ class _Round:
     def _hopeless(self, doc: Json, now: float) -> bool:
         """Whether both the alert and its channel's failing are older than the time after which one gives up."""
         since = self.failing(doc)
-        return since is not None and now - max(since, doc["queued_at"]) >= GIVE_UP
+        return since is not None and min(now - max(since, doc["queued_at"]), self.tried(doc)) >= GIVE_UP
+
+    def tried(self, doc: Json) -> float:
+        """For how long (seconds) the alert's channel has been tried in vain."""
+        known = self.health.get(doc["route"], {})
+        return _tried(known) if known.get("failing_since") else 0.0
 
     def failing(self, doc: Json) -> float | None:
         """Since when (Unix seconds) the alert's channel has failed, if it does."""
@@ -162,7 +168,7 @@ class _Round:
         else:
             error = self._send(doc)
             self.health[doc["route"]] = self._note(doc["route"], error)
-        self._record(key, mine, error, self.failing(doc))
+        self._record(key, mine, error, doc)
         return True
 
     def _send(self, doc: Json) -> ChannelError | None:
@@ -181,14 +187,15 @@ class _Round:
             return ChannelError(f"the channel's code raised {type(error).__name__}")
         return None
 
-    def _record(self, key: str, claim: str, error: ChannelError | None, failing: float | None) -> None:
+    def _record(self, key: str, claim: str, error: ChannelError | None, sent: Json) -> None:
         """Write the outcome, unless the claim ran out and somebody else took the document."""
         now, chance = self.clock.wall(), self.dice()
+        failing, tried = self.failing(sent), self.tried(sent)
 
         def change(doc: Json) -> Json | None:
             if (doc.get("claim") or {}).get("by") != claim:
                 return None
-            return after_try(doc, error, now, failing, chance)
+            return after_try(doc, error, now, failing, tried, chance)
 
         if outbox.update(self.backend, outbox.ALERT, key, change):
             outbox.file_away(self.backend, key)
@@ -213,11 +220,12 @@ class _Round:
 
 
 def after_try(
-    doc: Json, error: ChannelError | None, now: float, failing: float | None, chance: float
+    doc: Json, error: ChannelError | None, now: float, failing: float | None, tried: float, chance: float
 ) -> Json:
     """The document after a delivery that succeeded (`error` None) or failed. Pure.
 
-    `failing` (Unix seconds) is when its channel began to fail; `chance` (0..1) is the jitter.
+    `failing` (Unix seconds) is when its channel began to fail, `tried` for how many seconds it was tried since;
+    `chance` (0..1) is the jitter.
     """
     said = str(error) if error else None
     doubts = doc.get("doubts", 0) + bool(error and error.ambiguous)
@@ -228,7 +236,7 @@ def after_try(
         return {**doc, "state": "sent", "sent_at": now, "alert": _slim(doc["alert"])}
     since = max(doc["queued_at"], min(doc.get("failing_since") or now, failing or now))
     doc |= {"last_error": said, "failing_since": since}
-    if not error.permanent and doubts < _DOUBTS and now - since < GIVE_UP:
+    if not error.permanent and doubts < _DOUBTS and min(now - since, tried) < GIVE_UP:
         wait = _NOT_SURE if error.ambiguous else _back_off(doc["attempts"], chance)
         return {**doc, "next_at": now + wait}
     if doc["fallback"] and doc["route"] != doc["fallback"]:
@@ -256,15 +264,21 @@ def _health(held: Json, error: ChannelError | None, now: float, chance: float) -
     to the fallback or is reported as undelivered."""
     if error is None:
         return {"failing_since": None, "failures": 0, "next_at": 0.0, "last_error": None, "ok_at": now}
-    failures = held.get("failures", 0) + 1
+    failures, since = held.get("failures", 0) + 1, held.get("failing_since")
     return {
-        "failing_since": held.get("failing_since") or now,
+        "failing_since": since or now,
+        "tried_for": _tried(held) + min(max(0.0, now - held["failed_at"]), _BETWEEN) if since else 0.0,
         "failures": failures,
         "failed_at": now,
         "next_at": 0.0 if error.permanent else now + _back_off(failures, chance),
         "last_error": str(error),
         "ok_at": held.get("ok_at"),
     }
+
+
+def _tried(health: Json) -> float:
+    """How long a channel that fails has been tried; versions that did not count it are taken to have tried."""
+    return float(health.get("tried_for", health["failed_at"] - health["failing_since"]))
 
 
 def _waits(until: float, now: float, most: float) -> bool:

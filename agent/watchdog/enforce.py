@@ -27,8 +27,9 @@ from ...backends.clock import Clock
 from ...backends.fold import OPEN
 from ...backends.records import Run, RunQuery
 from ...backends.schedule import format_duration
-from .adopt import Header, Live, Who, who
+from .adopt import Live
 from .bounds import GRACE, Expected
+from .headers import Header, Who, who
 from .judgements import Judge
 from .takedown import TERM_GRACE, hold, is_dead, let_go, send
 

@@ -19,7 +19,8 @@ from collections.abc import Iterable
 from ...backends.clock import SYSTEM, Clock
 from .. import identity
 from ..oom_kills import GROUPS, counter, kills
-from .adopt import Header, Live
+from .adopt import Live
+from .headers import Header
 
 DYING = 5.0  # seconds
 REASON = "killed by the kernel: out of memory"

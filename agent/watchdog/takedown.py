@@ -20,7 +20,7 @@ from attrs import define, field
 from ...backends.clock import SYSTEM, Clock
 from .. import identity
 from ..shared_home import name_of
-from .adopt import Header
+from .headers import Header
 
 TERM_GRACE = 5.0  # seconds from SIGTERM to SIGKILL
 

@@ -49,7 +49,12 @@ class Writer:
         """The journal's offset after the commit. Raises Refusal."""
         future: asyncio.Future[int] = self._loop.create_future()
         self._queue.put(Waiting(parcel, future))
-        return await future
+        try:
+            return await future
+        finally:
+            del (
+                future
+            )  # its error knows this frame: in a circle they would keep the parcel until the garbage goes
 
     def close(self) -> None:
         self._queue.put(None)
@@ -72,7 +77,7 @@ class Writer:
             try:
                 data = opened(item.parcel, self._bounds, self._projects, self._opened)
             except Exception as error:  # noqa: BLE001 - it is told to the one who sent this
-                answers.append((item, error))
+                answers.append((item, error.with_traceback(None)))  # as above
             else:
                 group.append(item)
                 batches.append((item.parcel.journal, item.parcel.offset, data))

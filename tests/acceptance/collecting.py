@@ -7,12 +7,13 @@ import random
 import socket
 import subprocess
 import sysconfig
-import threading
 import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from urllib.request import urlopen
+
+from tests.network.relay import TO_SERVER, Relay, Wire
 
 HOLTER = str(Path(sysconfig.get_path("scripts")) / "holter")
 BOUND = 30.0
@@ -69,7 +70,7 @@ class Collector:
             self.kill()
 
 
-class Proxy:
+class Proxy(Relay):
     """Forwards to a collector; as long as it is `bad` it loses, delays, cuts off and repeats what goes through, and
     between `cut()` and `mend()` nothing does. `did` counts what became of each piece."""
 
@@ -77,73 +78,37 @@ class Proxy:
         self.bad, self._to, self._chance = False, port, random.Random(seed)
         self._cut = False
         self.did: Counter[str] = Counter()
-        self._sockets: set[socket.socket] = set()
-        self._listening = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def close(self) -> None:
-        self._listening.close()
-        for each in tuple(self._sockets):
-            _end(each)
+        super().__init__(lambda: socket.create_connection(("127.0.0.1", port), 5))
+        self.url = f"http://127.0.0.1:{self.port}"
 
     def cut(self) -> None:
         self._cut = True
-        for each in tuple(self._sockets):
-            _end(each)
+        self.break_all()
 
     def mend(self) -> None:
         self._cut = False
 
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                here = self._listening.accept()[0]
-                if self._cut:
-                    here.close()
-                    continue
-                threading.Thread(target=self._serve, args=(here,), daemon=True).start()
+    def greet(self, wire: Wire) -> bool:
+        return not self._cut
 
-    def _serve(self, here: socket.socket) -> None:
-        with here, suppress(OSError), socket.create_connection(("127.0.0.1", self._to), 5) as there:
-            there.settimeout(None)
-            self._sockets |= {here, there}
-            if self._cut:  # just now
-                return
-            back = threading.Thread(target=self._pump, args=(there, here, False), daemon=True)
-            back.start()
-            self._pump(here, there, True)
-            back.join()
-            self._sockets -= {here, there}
-
-    def _pump(self, source: socket.socket, sink: socket.socket, requests: bool) -> None:
-        with suppress(OSError):
-            while data := source.recv(65_536):
-                fate = self._chance.choice(FATES) if self.bad else "pass"
-                self.did[fate] += 1
-                if fate == "drop":
-                    break
-                if fate == "truncate":
-                    sink.sendall(data[: self._chance.randrange(len(data))])
-                    break
-                if fate == "delay":
-                    time.sleep(self._chance.uniform(0.05, 0.5))
-                if fate == "duplicate" and requests:
-                    self._again(data)
-                sink.sendall(data)
-        _end(source)
-        _end(sink)
+    def carry(self, wire: Wire, way: str, data: bytes) -> None:
+        fate = self._chance.choice(FATES) if self.bad else "pass"
+        self.did[fate] += 1
+        if fate == "truncate":
+            self.pass_on(wire, way, data[: self._chance.randrange(len(data))])
+        if fate in ("drop", "truncate"):
+            raise ConnectionAbortedError
+        if fate == "delay":
+            time.sleep(self._chance.uniform(0.05, 0.5))
+        if fate == "duplicate" and way == TO_SERVER:
+            self._again(data)
+        self.pass_on(wire, way, data)
 
     def _again(self, data: bytes) -> None:
         """The same bytes once more, by another way; nobody cares for the answer."""
         with suppress(OSError), socket.create_connection(("127.0.0.1", self._to), 1) as there:
             there.sendall(data)
             there.recv(65_536)
-
-
-def _end(each: socket.socket) -> None:
-    with suppress(OSError):
-        each.shutdown(socket.SHUT_RDWR)
 
 
 FATES = ("pass", "pass", "pass", "drop", "delay", "truncate", "duplicate")

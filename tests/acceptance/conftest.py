@@ -186,7 +186,7 @@ class Hook:
     """A webhook on loopback that notes when each alert arrived (`at`, Unix seconds) and what it said (`alert`), does
     what is in `before_answer`, and answers."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.taken: list[dict[str, Any]] = []
         self.before_answer: Callable[[], None] = lambda: None
         hook = self
@@ -202,7 +202,7 @@ class Hook:
             def log_message(self, *args: Any) -> None:
                 return
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()

@@ -149,7 +149,7 @@ def test_a_collector_whose_disk_is_full_says_so_and_takes_everything_when_it_is_
     assert collector.process is not None
     pid, database = collector.process.pid, collector.home / "collector.db"
     host = new_host(collector.url)
-    load = Load(host, tmp_path, padding=2_000, writers=8)
+    load = Load(host, tmp_path, padding=2_000)
     until(host.seen, "the first runs")
     unlimited = resource.prlimit(pid, resource.RLIMIT_FSIZE)
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (database.stat().st_size + 300_000, unlimited[1]))

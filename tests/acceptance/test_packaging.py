@@ -15,6 +15,8 @@ from shutil import copytree, ignore_patterns
 from zipfile import ZipFile
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 NOT_SOURCE = ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__", "tests")
@@ -158,6 +160,20 @@ def test_what_the_package_imports_is_what_it_depends_on(site: Path, metadata: Me
     foreign -= HOSTS | ENGINES
     foreign = foreign - CORE - (SERVERS if extra == "testing" else set()) if extra else foreign
     assert {re.split(r"[\[<>=; ]", line)[0] for line in required} == foreign
+
+
+def test_the_lock_has_a_version_within_its_bounds_for_all_that_the_tests_install(metadata: Message) -> None:
+    lines = (ROOT / ".ci" / "constraints.txt").read_text().splitlines()
+    pinned = [Requirement(line) for line in lines if not line.startswith("#")]
+    versions = {canonicalize_name(each.name): str(each.specifier).removeprefix("==") for each in pinned}
+    asked = [Requirement(line) for line in metadata.get_all("Requires-Dist", [])]
+    asked = [each for each in asked if "bench" not in str(each.marker) and each.name != "holter"]
+    off = {
+        str(each)
+        for each in asked
+        if not each.specifier.contains(versions.get(canonicalize_name(each.name), "0"))
+    }
+    assert len(asked) > 30 and not off
 
 
 def imports(module: ast.Module) -> Iterator[str]:

@@ -102,10 +102,9 @@ class Breaker:
             shutil.copytree(template, home)
         return home
 
-    def run(self, argv: list[str], home: Path, fault: Fault = NOTHING, **env: str) -> Done:
-        trace = self.folder / "trace"
-        trace.unlink(missing_ok=True)
-        faults = {
+    def faults(self, home: Path, fault: Fault, trace: Path) -> dict[str, str]:
+        """The environment of a process that this happens to."""
+        return {
             "LD_PRELOAD": str(self.library),
             "FAULTS_BELOW": str(home),
             "FAULTS_TRACE": str(trace),
@@ -114,13 +113,17 @@ class Breaker:
             "FAULTS_KIND": str(fault.kind),
             **({"FAULTS_STICK": "1"} if fault.stays else {}),
         }
+
+    def run(self, argv: list[str], home: Path, fault: Fault = NOTHING, **env: str) -> Done:
+        trace = self.folder / "trace"
+        trace.unlink(missing_ok=True)
         done = subprocess.run(
             [sys.executable, *argv],
             capture_output=True,
             text=True,
             timeout=BOUND,
             cwd=self.folder,
-            env={**self.env, "HOLTER_HOME": str(home), **faults, **env},
+            env={**self.env, "HOLTER_HOME": str(home), **self.faults(home, fault, trace), **env},
         )
         return Done(done.returncode, done.stdout, done.stderr, read_trace(trace))
 

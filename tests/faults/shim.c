@@ -2,7 +2,7 @@
  * $FAULTS_TRACE, and lets the $FAULTS_AT-th one go wrong.
  *
  * $FAULTS_DO: "fail" (default) fails it with the $FAULTS_KIND-th of the errors that this call can give (modulo their
- * number); "before" and "after" kill the process there. With $FAULTS_STICK, what failed stays broken: every later call
+ * number); "before" and "after" kill the process there, "stop" stops it (SIGSTOP) just before. With $FAULTS_STICK, what failed stays broken: every later call
  * that can give that error gives it (but EINTR comes once). Only the process that was started with these variables is meant: its children
  * do not see them.
  *
@@ -43,7 +43,7 @@ static const int LISTS[] = {EMFILE, EIO, END};
 
 static char below[PATH_MAX];
 static size_t below_length;
-static int trace = -1, kill_before, kill_after, stick;
+static int trace = -1, kill_before, kill_after, stop, stick;
 static long count, at, kind;
 static int stuck; /* the error that stays */
 static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
@@ -64,6 +64,7 @@ __attribute__((constructor)) static void begin(void) {
     stick = getenv("FAULTS_STICK") != NULL;
     kill_before = text && !strcmp(text, "before");
     kill_after = text && !strcmp(text, "after");
+    stop = text && !strcmp(text, "stop");
     pthread_atfork(lock_turn, unlock_turn, unlock_turn);
     unsetenv("LD_PRELOAD");
     unsetenv("FAULTS_BELOW");
@@ -149,7 +150,8 @@ static void enter(Call *call) {
     call->number = ++count;
     if (call->number == at) {
         if (kill_before) die(call, -1, "killed before", NULL, 0);
-        if (!kill_after) {
+        if (stop) syscall(SYS_kill, getpid(), SIGSTOP);
+        if (!kill_after && !stop) {
             call->injected = call->errors[kind % how_many(call->errors)];
             if (stick && call->injected != EINTR) stuck = call->injected; /* nobody is interrupted for ever */
         }

@@ -22,6 +22,7 @@ from ....backends.clock import SYSTEM
 from ....backends.records import JobSummary, Json, Run, RunQuery
 from ....backends.verdicts import FAILURES
 from ... import images
+from ...occupancy import occupancy, places_of
 from ...watchdog.cancelling import asked
 from ...waterfall import spans
 from ...why import why
@@ -136,6 +137,8 @@ async def run_page(request: Request, token: Token, state: State) -> Response:
         shown: Json = {"run": run, "parent": parent, "steps": steps, "window": window, "now": now}
         shown |= {"asked": request_open, "artifacts": [_shown(each) for each in run.artifacts]}
         shown["usage"] = usage_of(store, run)
+        limits = [] if run.ended else occupancy(state.options.home, state.settings.limits, store)
+        shown["places"] = places_of(limits, run.id)
         shown["why"] = why(store, run) if run.ended else None
         shown |= {"here": state.options.key is not None, "header": _header(store, run)}
         return page(request, "run.html", token, shown)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -117,8 +118,30 @@ def test_a_replaced_journal_stays_locked_until_its_last_reader_is_done(tmp_path:
         "log",
     ]
     assert b'"n":1' in read(old_fd, 0, 10_000)
-    os.close(old_fd)
+    journal.done_with()
     assert not locked(old_path) and locked(journal.path)
+    journal.let_go()
+
+
+def test_who_lets_go_of_a_journal_lets_go_of_the_replaced_one_too(tmp_path: Path) -> None:
+    """As a forked child does: with a lock of its own its parent would never be found dead."""
+    journal = Journal(str(tmp_path), {"host": "h"})
+    _, old_path, _ = journal.rotate()
+    assert locked(old_path) and locked(journal.path)
+    journal.let_go()
+    assert not locked(old_path) and not locked(journal.path)
+
+
+def test_a_journal_that_cannot_be_replaced_goes_on_and_keeps_no_descriptor(tmp_path: Path) -> None:
+    """It is tried again twice a second for as long as the disk is full."""
+    journal = Journal(str(tmp_path / "journals"), {"host": "h"})
+    shutil.rmtree(tmp_path / "journals")
+    before = os.listdir("/dev/fd")
+    for _ in range(3):
+        with pytest.raises(OSError):
+            journal.rotate()
+    assert os.listdir("/dev/fd") == before
+    journal.write(encode({"event": "log", "n": 1}))
     journal.let_go()
 
 

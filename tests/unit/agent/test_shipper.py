@@ -133,6 +133,55 @@ def test_runs_that_are_open_when_the_journal_is_replaced_are_found_crashed_after
     assert left().states == {"main": "CRASHED", "before": "COMPLETED", "inner": "CRASHED"}
 
 
+def test_the_rest_of_a_journal_that_was_replaced_just_when_the_store_went_away_is_sent_before_the_new_one(
+    python: Any, left: Any, tmp_path: Path
+) -> None:
+    """It stayed until the process ended, with its descriptor: the store had later events, and not these."""
+    done = python(
+        f"""
+        {HURRY}; s.ROTATE_AT, s.RETRY_AT_MOST = 4000, 0.01
+        import os, time
+        from holter import flow, task, current_run
+        from holter.backends.errors import StorageError
+        begin, arrived = s.Shipper.__init__, []
+        class SometimesAway:
+            def __init__(self, store, shipper):
+                self.store, self.shipper, self.refusals = store, shipper, 3
+            def append(self, journal, offset, data):
+                if journal != self.shipper.journal.id and self.refusals:
+                    self.refusals -= 1
+                    raise StorageError("away")
+                if journal not in arrived: arrived.append(journal)
+                assert journal == arrived[-1], "the old one after the new one"
+                return self.store.append(journal, offset, data)
+            def close(self): self.store.close()
+        def with_such_a_store(self, journal, heartbeat, open_store, carry):
+            begin(self, journal, heartbeat, lambda: SometimesAway(open_store(), self), carry)
+        s.Shipper.__init__ = with_such_a_store
+        @task
+        def step(n): current_run().log("x" * 500)
+        @flow
+        def main():
+            deadline, n = time.monotonic() + 20, 0
+            while len(arrived) < 3 and time.monotonic() < deadline:
+                step(n)
+                n += 1
+                time.sleep(0.002)
+            while len(os.listdir(journals)) > 1 and time.monotonic() < deadline: time.sleep(0.002)
+            fds = ["/dev/fd/" + fd for fd in os.listdir("/dev/fd")]
+            print(len(os.listdir(journals)), sum("jsonl" in os.readlink(fd) for fd in fds if os.path.exists(fd)))
+            return n
+        journals = os.environ["HOLTER_HOME"] + "/journals"
+        main()
+        """
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (0, "1 1\n", 1), done
+    assert list((tmp_path / "home" / "journals").iterdir()) == []
+    found = left()
+    steps = [run for run in found.runs if run.name == "step"]
+    assert Counter(run.parameters["n"] for run in steps) == Counter(range(len(steps)))
+
+
 def test_a_store_that_is_away_is_said_once_and_found_again(python: Any, left: Any, tmp_path: Path) -> None:
     done = python(
         f"""

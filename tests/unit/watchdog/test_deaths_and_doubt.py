@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from holter.agent import identity
-from holter.agent.watchdog.adopt import Live, who
+from holter.agent.watchdog.adopt import Live
 from holter.agent.watchdog.deaths import Deaths
+from holter.agent.watchdog.headers import who
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
 

@@ -193,6 +193,23 @@ def test_what_cannot_have_been_read_is_not_given_up(
     assert states(store) == {"sent"}
 
 
+@pytest.mark.parametrize("days", [2, 1800], ids=["a weekend", "a clock that was years behind"])
+def test_an_alert_is_not_given_up_after_a_sleep_in_which_nobody_tried(
+    days: int, store: Backend, clock: Any, scribe: Any, server: Server, receiver: Any
+) -> None:
+    server.become("down")
+    settings = configured(server.url, spare=Channel("webhook", receiver.url))
+    keys = fail(scribe, 2)
+    passes(store, clock, settings, 600)
+    clock.now += days * 24 * HOUR  # and the network is not up again at once
+    passes(store, clock, settings, 600)
+    assert not set(keys) & set(receiver.keys)
+    passes(store, clock, settings, 22 * HOUR, every=300)
+    assert not set(keys) & set(receiver.keys)
+    passes(store, clock, settings, 2 * HOUR, every=300)
+    assert set(keys) <= set(receiver.keys)  # a day of trying is enough
+
+
 def test_a_receiver_that_never_confirms_hears_it_twice_and_then_the_fallback_does(
     store: Backend, clock: Any, scribe: Any, server: Server, receiver: Any
 ) -> None:

@@ -307,6 +307,21 @@ def test_limits_show_how_much_is_held_by_whom_and_who_waits(site: Site) -> None:
     assert "1m 05s" in text
 
 
+def test_a_run_that_waits_for_a_slot_says_so_on_its_page_and_who_holds_one_too(site: Site) -> None:
+    Tape("j1").start("r1").start("r1.0001", parent="r1", kind="task", name="part").start("r10").send(
+        site.store
+    )
+    entry = {"host": "web-1", "pid": 42, "lease": 30.0, "since": time.time() - 65, "beat": "x", "id": "x"}
+    holder = {**entry, "occupy": 1, "run_id": "r10", "run_name": "other", "token": 7, "numbers": [0]}
+    waiter = {**entry, "occupy": 1, "run_id": "r1.0001", "run_name": "part"}
+    site.store.put("lease", "gpu", {"token": 7, "slots": 1, "holders": [holder], "queue": [waiter]}, 0)
+    for path in ("/runs/r1", "/runs/r1.0001"):
+        text = site.get(path)[2]
+        assert re.search(r"waits for</strong> a slot of gpu for <span[^>]*>1m 05s", text)
+        assert "holds a slot" not in text
+    assert "holds a slot of gpu" in site.get("/runs/r10")[2]
+
+
 def test_hosts_show_what_runs_there_how_they_are_and_whether_somebody_watches(site: Site) -> None:
     Tape("j1", host="web-1").start("r1").send(site.store)
     Tape("j2", host="web-2").start("r2").start("r3").send(site.store)

@@ -1,0 +1,34 @@
+"""Who wrote a journal, as its first line says."""
+
+from __future__ import annotations
+
+import os
+
+from ...backends.lines import decode
+from ..journal import read
+
+Header = dict[str, object]
+Who = tuple[object, ...]
+
+
+def who(header: Header) -> Who:
+    """What tells the process of a header from every other of this host: a pid alone is in each PID namespace once."""
+    return tuple(header.get(key) for key in ("boot", "namespace", "pid", "start_ticks"))
+
+
+def header_of(fd: int) -> Header | None:
+    """The journal's first event, which says whose it is; None where it cannot be read."""
+    first = next(decode(read(fd, 0, 16 * 1024)), (0, None))[1]
+    return first if first is not None and first["event"] == "process" else None
+
+
+def header_at(path: str) -> Header | None:
+    """The same for what may be gone already, or be no journal at all."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            return header_of(fd)
+        finally:
+            os.close(fd)
+    except OSError:
+        return None
