@@ -143,9 +143,7 @@ def to_json(one: Outcome) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.prove", description=__doc__)
     size = parser.add_mutually_exclusive_group(required=True)
-    size.add_argument(
-        "--short", dest="size", action="store_const", const="short", help="some fifteen minutes"
-    )
+    size.add_argument("--short", dest="size", action="store_const", const="short", help="some 15 minutes")
     size.add_argument("--full", dest="size", action="store_const", const="full", help="hours")
     parser.add_argument("--json", metavar="FILE", help="write the figures there")
     names = [family.folder for family in FAMILIES]

@@ -115,7 +115,7 @@ def seen_as(
     told: dict[str, list[str]],
 ) -> Seen:
     """The run with all that is below it, as the store answered."""
-    states = {run.id: run.state for run in runs}
+    states, count = {run.id: run.state for run in runs}, Counter(run for run, _ in lines)
     steps = {f"{root}.{number}": f"line {number}" for number in range(1, len(runs))}
     odd = (
         [f"has the runs {sorted(states)}"] if {root, *steps} != set(states) or len(states) < len(runs) else []
@@ -129,7 +129,6 @@ def seen_as(
     for run, state in states.items():
         if told.get(run) not in ([state], ["RUNNING", state]):  # of what arrives together the outcome is told
             odd.append(f"{run} is {state}, and it was told: {told.get(run)}")
-    count = Counter(run for run, _ in lines)
     own = next((run for run in runs if run.id == root), runs[0])
-    tasks = tuple(Step(states.get(each, "missing"), count[each]) for each in steps)
-    return Seen(own.name, own.pid, states.get(root, "missing"), tasks, tuple(odd))
+    done = tuple(Step(states.get(each, "missing"), count[each]) for each in steps)
+    return Seen(own.name, own.pid, states.get(root, "missing"), done, tuple(odd))
