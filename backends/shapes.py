@@ -29,7 +29,7 @@ def fitting(value: Any, shape: Shape) -> Json | None:
         if look is None:
             if shape is not CHECK:
                 out[key] = member
-        elif member is not None:
+        elif member is not None or look is _text_or_none:
             try:
                 out[key] = look(member)
             except ValueError:
@@ -39,6 +39,11 @@ def fitting(value: Any, shape: Shape) -> Json | None:
 
 def _text(value: Any) -> Any:
     return value if isinstance(value, str) else _wrong(value)
+
+
+def _text_or_none(value: Any) -> Any:
+    """Of what is always there, also as None: a command's error has no traceback, and says so."""
+    return None if value is None else _text(value)
 
 
 def _number(value: Any) -> Any:
@@ -94,7 +99,7 @@ CHECK: Shape = {
     "median_of": _count,
     "needs": _texts,
 }
-ERROR: Shape = dict.fromkeys(("type", "message", "traceback", "fingerprint"), _text)
+ERROR: Shape = {**dict.fromkeys(("type", "message", "fingerprint"), _text), "traceback": _text_or_none}
 USAGE: Shape = dict.fromkeys(("cpu_seconds", "max_rss_bytes"), _number)
 CODE: Shape = dict.fromkeys(("file", "git_commit"), _text)
 CAUSE: Shape = dict.fromkeys(("rerun_of", "by", "alert"), _text)

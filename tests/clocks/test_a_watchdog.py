@@ -55,6 +55,7 @@ def watched(host: Host, hook: Hook) -> Iterator[Any]:
     assert job.stdout is not None and job.stdout.readline() == "in\n"
     with host.watching():
         wait_until(lambda: host.seen(job="lives"), "the run to be known")
+        goes_on(host)  # and looked at: how long it has run is told by the wall clock until then
         yield job
         assert job.poll() is None, job.communicate()
         stop.touch()
