@@ -74,6 +74,15 @@ def alive(header: dict[str, Any]) -> bool | None:
     return None if ticks is None else ticks == header.get("start_ticks") != 0
 
 
+def age(header: dict[str, Any]) -> float | None:
+    """Seconds since the process of a journal header started, by a clock that nobody can set (a sleep of the host
+    counts); None where this kernel cannot tell."""
+    ticks, clock = header.get("start_ticks"), getattr(time, "CLOCK_BOOTTIME", None)
+    if clock is None or not isinstance(ticks, int) or not ticks or header.get("boot") != boot_id():
+        return None
+    return max(0.0, time.clock_gettime(clock) - ticks / os.sysconf("SC_CLK_TCK"))
+
+
 def foreign(header: dict[str, Any]) -> bool:
     """Whether the journal was written on another machine (a shared folder): such a journal is never judged here."""
     return header.get("host") != host()

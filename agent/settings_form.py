@@ -131,14 +131,15 @@ def parse_size(value: Any) -> int:
         if text.endswith((letter, f"{letter}i")):
             factor = 1024**power if text.endswith("i") else 1000**power
     number = text.rstrip("kmgti").strip()
-    if isinstance(value, bool) or not number.replace(".", "", 1).isdecimal():
+    if isinstance(value, bool) or not number.replace(".", "", 1).isdecimal() or len(number) > 30:
         raise SettingsError(f"{value!r} is no size", hint="for example 2GB or 500MiB")
     return int(float(number) * factor)
 
 
 def _bound(value: Any, _: Any) -> Bound:
     count, _, span = str(value).partition(" per ")
-    if not count.strip().isdecimal() or not 1 <= int(count) <= 1000:
+    count = count.strip()  # of more kinds of blanks than int() takes away
+    if not count.isdecimal() or len(count) > 9 or not 1 <= int(count) <= 1000:
         raise SettingsError(f"is no bound: {value!r}", hint='write "3 per 1h"')
     return Bound(int(count), parse_duration(span.strip()))
 

@@ -208,7 +208,7 @@ def retry_after(value: str | None, date: str | None) -> float | None:
     """The seconds of a Retry-After, which may be a date by the clock of the answer's own `Date`."""
     if not value:
         return None
-    if value.strip().isdigit():
+    if value.strip().isdecimal():  # what isdigit() takes besides, as a superscript, float() does not
         return min(float(value), RETRY_AFTER_AT_MOST)
     until, now = _seconds_of(value), _seconds_of(date)
     if until is None:

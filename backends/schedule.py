@@ -94,9 +94,11 @@ def format_duration(seconds: float) -> str:
 def parse_rate(value: Any) -> tuple[int, float]:
     """How many in how many seconds, from a text like `3 per 1h`. Raises ScheduleError for anything else."""
     count, per, span = value.partition(" per ") if isinstance(value, str) else ("", "", "")
+    count = count.strip()  # of more kinds of blanks than int() takes away
     if (
         not per
-        or not count.strip().isdecimal()
+        or not count.isdecimal()
+        or len(count) > 9  # int() refuses thousands of digits in words of its own
         or not 1 <= int(count) <= 10_000
         or not parse_duration(span) > 0
     ):
@@ -107,9 +109,9 @@ def parse_rate(value: Any) -> tuple[int, float]:
 def clock_time(value: Any) -> tuple[int, int] | None:
     """Hour and minute of a text like `06:00`; None for any other."""
     hour, colon, minute = value.partition(":") if isinstance(value, str) else ("", "", "")
-    if not colon or len(minute) != 2 or not (hour + minute).isdecimal() or int(hour) > 23 or int(minute) > 59:
+    if not colon or not 1 <= len(hour) <= 2 or len(minute) != 2 or not (hour + minute).isdecimal():
         return None
-    return int(hour), int(minute)
+    return (int(hour), int(minute)) if int(hour) <= 23 and int(minute) <= 59 else None
 
 
 def parse_deadline(value: Any) -> str:

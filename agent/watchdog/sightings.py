@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import inf
 
 from attrs import define, field
 
@@ -58,15 +59,18 @@ class Sightings:
 
 @define
 class Ages:
-    """How old things are: what the wall clock says when one is first seen, and from then on our own monotonic clock. So
-    a clock that is set, or a host that sleeps, makes nothing older."""
+    """How old things are: what the wall clock says when one is first seen, but no older than it can be, and from then
+    on our own monotonic clock. So a clock that is set, or a host that sleeps, makes nothing older."""
 
     _seen: dict[str, tuple[float, float]] = field(factory=dict)
 
-    def look(self, since: Mapping[str, float], clock: Clock) -> dict[str, float]:
-        """Seconds by name; `since` are Unix seconds. What is not in it is forgotten."""
-        now, wall = clock.monotonic(), clock.wall()
+    def look(
+        self, since: Mapping[str, float], clock: Clock, at_most: Mapping[str, float] | None = None
+    ) -> dict[str, float]:
+        """Seconds by name; `since` are Unix seconds, which may be of before the clock was set, `at_most` the seconds
+        that are known otherwise. What is not in `since` is forgotten."""
+        now, wall, bounds = clock.monotonic(), clock.wall(), at_most or {}
         held, self._seen = self._seen, {}
         for name, began in since.items():
-            self._seen[name] = held.get(name, (now, max(0.0, wall - began)))
+            self._seen[name] = held.get(name, (now, min(max(0.0, wall - began), bounds.get(name, inf))))
         return {name: before + now - seen for name, (seen, before) in self._seen.items()}

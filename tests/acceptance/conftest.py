@@ -97,9 +97,10 @@ class Host:
         return json.loads(done.out)
 
     @contextmanager
-    def watching(self, *args: str) -> Iterator[subprocess.Popen[str]]:
-        """`holter watch` beside the block; stopped by SIGTERM. It is ready when its pulse is in the store."""
-        before = time.time()
+    def watching(self, *args: str, ahead: float = 0.0) -> Iterator[subprocess.Popen[str]]:
+        """`holter watch` beside the block; stopped by SIGTERM. It is ready when its pulse is in the store. `ahead`: by
+        how many seconds its clock differs from ours."""
+        before = time.time() + ahead
         log = (self.folder / "watch.log").open("w")
         dog = subprocess.Popen([*HOLTER, "watch", *args], stdout=log, stderr=log, text=True, env=self.env)
         try:

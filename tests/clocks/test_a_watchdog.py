@@ -47,13 +47,17 @@ main()
 
 
 @contextmanager
-def watched(host: Host, hook: Hook) -> Iterator[Any]:
-    """A watchdog, and a healthy run that it knows; which is as healthy in the end."""
+def watched(host: Host, hook: Hook, set_before: HostClock | None = None, by: float = 0.0) -> Iterator[Any]:
+    """A watchdog, and a healthy run that it knows; which is as healthy in the end. `set_before`: the clock that is set
+    `by` so much between the run's beginning and the watchdog's."""
     host.settings(SETTINGS.format(url=hook.url))
     stop = host.folder / "stop"
     job = host.start(host.script(LIVES, "lives.py"), str(stop))
     assert job.stdout is not None and job.stdout.readline() == "in\n"
-    with host.watching():
+    if set_before is not None:
+        wait_until(lambda: host.seen(job="lives"), "the run to be stored")
+        set_before.set_by(by)
+    with host.watching(ahead=by):
         wait_until(lambda: host.seen(job="lives"), "the run to be known")
         goes_on(host)  # and looked at: how long it has run is told by the wall clock until then
         yield job
@@ -81,6 +85,8 @@ def marks(host: Host) -> list[Any]:
 
 def attack(host: Host, hook: Hook, clock: HostClock, how: str, steps: Sequence[float]) -> None:
     with watched(host, hook):
+        if how == "asleep":  # of a sleep before it first looked, a watchdog cannot know
+            goes_on(host)
         for by in steps:
             (clock.set_by if how == "set" else clock.sleep_for)(by)
             goes_on(host)
@@ -97,6 +103,17 @@ def test_no_healthy_run_is_marked_and_nobody_is_told_of_it(
     steps = [each for each in STEPS if how == "set" or each > 0] * proof.of(1, 5)
     attack(host, hook, clock, how, steps)
     proof.count(len(steps), f"{'clocks set' if how == 'set' else 'hosts asleep'} under a watchdog")
+
+
+@pytest.mark.parametrize("by", [HOUR, -HOUR, 8 * DAY, 5 * YEAR, -10 * YEAR])
+def test_a_watchdog_that_starts_after_a_step_knows_how_old_a_run_is(
+    host: Host, hook: Hook, clock: HostClock, proof: Proof, by: float
+) -> None:
+    with watched(host, hook, set_before=clock, by=by):
+        goes_on(host)
+    assert marks(host) == []
+    assert hook.taken == []
+    proof.count(1, "watchdogs begun after a step")
 
 
 @pytest.mark.parametrize("by", [HOUR, -HOUR, 8 * DAY, -8 * DAY, 5 * YEAR, -10 * YEAR])

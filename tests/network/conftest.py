@@ -48,7 +48,7 @@ def over_postgres(folder: Path) -> Ground:
         return f"postgresql://{login}@127.0.0.1:{port}{given.path}?schema=holter_network_{name}"
 
     found = Ground(folder, lambda fault: Faulty(dial, fault), url)
-    found.stride = 37  # of a hundred
+    found.stride = 47  # of a hundred
     return found
 
 

@@ -6,6 +6,7 @@ The script's records go out one step at a time: it waits for each to arrive befo
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -112,7 +113,7 @@ class Ground:
         self.job.write_text(JOB)
         self._unhurt: tuple[Done, Story] | None = None
         self.stride = 3  # of the pieces each way, a short proof hits one in so many
-        self.patience = 2.0  # seconds that the script waits for a step to arrive, until it was in vain once
+        self.patience = 1.0  # seconds that the script waits for a step to arrive, until it was in vain once
 
     def run(self, relay: Relay) -> Done:
         name = f"p{os.getpid()}_{next(NUMBERS)}"
@@ -200,8 +201,10 @@ def kind(event: dict[str, Any]) -> str:
 def check(done: Done, seen: Story, expected: Done, whole: Story) -> None:
     """The job is as it is without a fault, and the store has all of it once."""
     assert (done.code, done.out) == (expected.code, expected.out)
-    said = [line for line in done.err.splitlines() if not line.startswith("holter:")]
-    assert said == expected.err.splitlines()
-    assert done.err.count("holter:") <= 1
-    assert done.cost < DELAYED
+    theirs, ours = re.subn(
+        "holter: .*\n", "", done.err
+    )  # another thread said it, maybe in the middle of a line
+    assert theirs == expected.err
+    assert ours <= 1
+    assert done.cost < DELAYED, f"it cost {done.cost:.2f} s"
     assert seen == whole

@@ -52,7 +52,7 @@ def test_a_collector_that_is_stopped_hurts_no_script_and_loses_and_doubles_nothi
     collector: Collector, proof: Proof, tmp_path: Path
 ) -> None:
     ground = ground_of(collector, tmp_path)
-    count = proof.of(8, 60)
+    count = proof.of(5, 60)
     assert collector.process is not None
     for number in range(count):
         attack(ground, collector.process.pid, number * LIFE / count, PAUSE)

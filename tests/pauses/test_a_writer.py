@@ -76,7 +76,7 @@ def attack(breaker: Breaker, host: Host, step: int, said: Path) -> int:
 def test_a_script_that_is_stopped_anywhere_loses_and_doubles_nothing(
     breaker: Breaker, new_host: Callable[..., Host], proof: Proof, tmp_path: Path, url: str
 ) -> None:
-    stopped = attack(breaker, new_host(url), proof.of(17, 1), tmp_path / "said")
+    stopped = attack(breaker, new_host(url), proof.of(23, 1), tmp_path / "said")
     assert stopped > 3
     proof.count(stopped, "scripts stopped")
 

@@ -119,6 +119,7 @@ def test_a_wrong_offset_is_told_as_by_every_store(scripted: Callable[..., Script
 
 def test_a_time_to_come_back_is_seconds_or_a_date_by_the_clock_of_the_answer() -> None:
     assert retry_after("120", None) == 120.0
+    assert retry_after("\u00b2", None) is None
     assert retry_after(formatdate(5000.0, usegmt=True), formatdate(4970.0, usegmt=True)) == 30.0
     assert retry_after(formatdate(100.0, usegmt=True), formatdate(4970.0, usegmt=True)) == 0.0
     assert retry_after("999999999", None) == 3600.0

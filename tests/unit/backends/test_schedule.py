@@ -16,7 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holter.backends.errors import ScheduleError
-from holter.backends.schedule import Schedule, check_syntax, format_duration, parse_duration
+from holter.backends.schedule import (
+    Schedule,
+    check_syntax,
+    clock_time,
+    format_duration,
+    parse_deadline,
+    parse_duration,
+    parse_rate,
+)
 
 ZONES = [
     *("UTC", "Europe/Berlin", "Europe/Dublin", "America/New_York", "America/Santiago", "America/Havana"),
@@ -366,3 +374,20 @@ def test_neither_the_module_nor_a_decorators_check_loads_a_cron_library_into_the
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
     )
     assert said.stdout == "set()\n"
+
+
+@pytest.mark.parametrize("text", [":11", "9" * 5000 + ":00", "123:00", "\x1e1:00", "24:00"])
+def test_what_is_no_clock_time_is_refused_with_a_hint(text: str) -> None:
+    assert clock_time(text) is None
+    with pytest.raises(ScheduleError, match="06:00"):
+        parse_deadline(text)
+
+
+@pytest.mark.parametrize("count", ["9" * 5000, "", "0", "10001", "\u00b2"])
+def test_what_is_no_rate_is_refused_with_a_hint(count: str) -> None:
+    with pytest.raises(ScheduleError, match="3 per 1h"):
+        parse_rate(f"{count} per 1h")
+
+
+def test_whatever_blank_stands_before_a_rate_is_a_blank() -> None:
+    assert parse_rate("\x1e 3 per 1h") == (3, 3600.0)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from holter.agent import jobs
+from holter.agent import identity, jobs
 from holter.agent.settings import Check
 from holter.agent.watchdog.adopt import Live
 from holter.agent.watchdog.afar import Afar, Voice
@@ -308,3 +308,13 @@ def test_a_host_with_a_watchdog_of_its_own_is_judged_by_it_alone(
     clock.now += 61
     far = Afar({"j1": Voice(0.0, 1, foreign=True, host="web-1")}, watched=watched)
     assert reconcile(Expected(store, {}), judge, [], {}, clock, far) == said
+
+
+def test_a_run_is_no_older_than_its_process_whatever_the_wall_clock_says_at_first(clock: Any) -> None:
+    ages = Ages()
+    began = clock.wall() - 8 * 86_400
+    assert ages.look({"r": began, "s": began}, clock, {"r": 5.0}) == {"r": 5.0, "s": 8 * 86_400}
+    clock.now += 10
+    assert ages.look({"r": began}, clock, {}) == {"r": 15.0}
+    assert 0.0 < identity.age(identity.me()) < 86_400  # type: ignore[operator]
+    assert identity.age({**identity.me(), "boot": "another"}) is None
