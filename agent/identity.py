@@ -74,13 +74,13 @@ def alive(header: dict[str, Any]) -> bool | None:
     return None if ticks is None else ticks == header.get("start_ticks") != 0
 
 
-def age(header: dict[str, Any]) -> float | None:
-    """Seconds since the process of a journal header started, by a clock that nobody can set (a sleep of the host
-    counts); None where this kernel cannot tell."""
-    ticks, clock = header.get("start_ticks"), getattr(time, "CLOCK_BOOTTIME", None)
-    if clock is None or not isinstance(ticks, int) or not ticks or header.get("boot") != boot_id():
+def age(header: dict[str, Any], since_boot: float | None) -> float | None:
+    """Seconds since the process of a journal header started, where it is `since_boot` since this host did: a clock that
+    nobody can set. None where that is not known, or the process is of another boot."""
+    ticks = header.get("start_ticks")
+    if since_boot is None or not isinstance(ticks, int) or not ticks or header.get("boot") != boot_id():
         return None
-    return max(0.0, time.clock_gettime(clock) - ticks / os.sysconf("SC_CLK_TCK"))
+    return max(0.0, since_boot - ticks / os.sysconf("SC_CLK_TCK"))
 
 
 def foreign(header: dict[str, Any]) -> bool:

@@ -22,6 +22,12 @@ class Clock:
         """Seconds that never go back; only differences mean something, and only inside this process."""
         return time.monotonic()
 
+    def since_boot(self) -> float | None:
+        """Seconds since this machine started, those that it slept among them: what processes are dated by. None where
+        the system does not tell."""
+        boottime = getattr(time, "CLOCK_BOOTTIME", None)
+        return None if boottime is None else time.clock_gettime(boottime)
+
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
 

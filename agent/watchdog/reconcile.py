@@ -11,11 +11,12 @@ None of them is an ending, and each is taken back when it is no longer true.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 from typing import Any
 
 from ...backends.base import Backend
-from ...backends.clock import SYSTEM, Clock
+from ...backends.clock import Clock
 from ...backends.fold import OPEN
 from ...backends.records import LogQuery, Run, RunQuery
 from ...backends.schedule import format_duration
@@ -55,7 +56,7 @@ def reconcile(
     written = 0
     backend, runs = asked.store, asked.store.runs(RunQuery(states=OPEN, limit=None))
     started = {run.id: run.started_at for run in runs if run.started_at is not None}
-    old = (ages or Ages()).look(started, clock, _at_most(runs, live, far) if clock is SYSTEM else None)
+    old = (ages or Ages()).look(started, clock, _at_most(runs, live, far, clock))
     for run in runs:
         check = asked.of(run)
         now = clock.wall() if run.started_at is None else run.started_at + old[run.id]
@@ -77,13 +78,18 @@ def reconcile(
     return written
 
 
-def _at_most(runs: list[Run], live: list[Live], far: Afar) -> dict[str, float]:
+def _at_most(runs: list[Run], live: list[Live], far: Afar, clock: Clock) -> Callable[[str], float]:
     """No run is older than its process, of which the kernel knows how old it is: the wall clock may have been set
     before we first looked."""
     headers = {each.journal: each.header for each in live}
-    ages = {journal: identity.age(header) for journal, header in headers.items()}
-    known = {run.id: ages.get(far.here.get(run.journal, run.journal)) for run in runs if run.journal}
-    return {run: age for run, age in known.items() if age is not None}
+    journals = {run.id: run.journal for run in runs}
+
+    def seconds(run: str) -> float:
+        journal = journals[run] or ""
+        age = identity.age(headers.get(far.here.get(journal, journal), {}), clock.since_boot())
+        return inf if age is None else age
+
+    return seconds
 
 
 def _judge_lost(backend: Backend, judge: Judge, run: Run, far: Afar) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import inf
 
 from attrs import define, field
@@ -65,12 +65,12 @@ class Ages:
     _seen: dict[str, tuple[float, float]] = field(factory=dict)
 
     def look(
-        self, since: Mapping[str, float], clock: Clock, at_most: Mapping[str, float] | None = None
+        self, since: Mapping[str, float], clock: Clock, at_most: Callable[[str], float] = lambda name: inf
     ) -> dict[str, float]:
-        """Seconds by name; `since` are Unix seconds, which may be of before the clock was set, `at_most` the seconds
-        that are known otherwise. What is not in `since` is forgotten."""
-        now, wall, bounds = clock.monotonic(), clock.wall(), at_most or {}
+        """Seconds by name; `since` are Unix seconds, which may be of before the clock was set, and `at_most` is asked
+        about what is new. What is not in `since` is forgotten."""
+        now, wall = clock.monotonic(), clock.wall()
         held, self._seen = self._seen, {}
         for name, began in since.items():
-            self._seen[name] = held.get(name, (now, min(max(0.0, wall - began), bounds.get(name, inf))))
+            self._seen[name] = held.get(name) or (now, min(max(0.0, wall - began), at_most(name)))
         return {name: before + now - seen for name, (seen, before) in self._seen.items()}

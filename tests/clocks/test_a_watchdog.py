@@ -59,7 +59,7 @@ def watched(host: Host, hook: Hook, set_before: HostClock | None = None, by: flo
         set_before.set_by(by)
     with host.watching(ahead=by):
         wait_until(lambda: host.seen(job="lives"), "the run to be known")
-        goes_on(host)  # and looked at: how long it has run is told by the wall clock until then
+        goes_on(host)  # and looked at
         yield job
         assert job.poll() is None, job.communicate()
         stop.touch()

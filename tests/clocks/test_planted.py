@@ -35,7 +35,7 @@ def test_a_duration_by_the_wall_clock_is_found(
 def test_an_age_by_the_wall_clock_is_found(
     host: Host, hook: Hook, clock: HostClock, tmp_path: Path, proof: Proof
 ) -> None:
-    right, wrong = "self._seen[name] = held.get(name, ", "self._seen[name] = (lambda *a: a[1])(name, "
+    right, wrong = "held.get(name) or ", ""
     plant(host, tmp_path, "agent/watchdog/sightings.py", right, wrong)
     with pytest.raises(FOUND):
         test_a_watchdog.attack(host, hook, clock, "asleep", [3600.0])

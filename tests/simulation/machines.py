@@ -43,6 +43,9 @@ class MachineClock(Clock):
     def monotonic(self) -> float:
         return self._world.now - self.slept
 
+    def since_boot(self) -> None:
+        """Its processes are numbered, not dated."""
+
     def sleep(self, seconds: float) -> None:
         self._world.now += seconds
 

@@ -16,7 +16,7 @@ from holter.agent.watchdog.judgements import Judge
 from holter.agent.watchdog.reconcile import conditions_of, reconcile
 from holter.agent.watchdog.sightings import Ages, Sightings
 from holter.backends.base import Backend
-from holter.backends.clock import Clock
+from holter.backends.clock import SYSTEM, Clock
 from holter.backends.errors import StorageError
 from holter.backends.records import Run
 
@@ -313,8 +313,11 @@ def test_a_host_with_a_watchdog_of_its_own_is_judged_by_it_alone(
 def test_a_run_is_no_older_than_its_process_whatever_the_wall_clock_says_at_first(clock: Any) -> None:
     ages = Ages()
     began = clock.wall() - 8 * 86_400
-    assert ages.look({"r": began, "s": began}, clock, {"r": 5.0}) == {"r": 5.0, "s": 8 * 86_400}
+    assert ages.look({"r": began, "s": began}, clock, {"r": 5.0, "s": math.inf}.__getitem__) == {
+        "r": 5.0,
+        "s": 8 * 86_400,
+    }
     clock.now += 10
-    assert ages.look({"r": began}, clock, {}) == {"r": 15.0}
-    assert 0.0 < identity.age(identity.me()) < 86_400  # type: ignore[operator]
-    assert identity.age({**identity.me(), "boot": "another"}) is None
+    assert ages.look({"r": began}, clock) == {"r": 15.0}
+    assert 0.0 < identity.age(identity.me(), SYSTEM.since_boot()) < 86_400  # type: ignore[operator]
+    assert identity.age({**identity.me(), "boot": "another"}, 100.0) is None
