@@ -29,7 +29,7 @@ def fitting(value: Any, shape: Shape) -> Json | None:
         if look is None:
             if shape is not CHECK:
                 out[key] = member
-        elif member is not None or look is _text_or_none:
+        else:
             try:
                 out[key] = look(member)
             except ValueError:
