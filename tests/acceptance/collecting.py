@@ -19,7 +19,33 @@ HOLTER = str(Path(sysconfig.get_path("scripts")) / "holter")
 BOUND = 30.0
 
 
-class Collector:
+class Daemon:
+    """A process that goes on until it is told to end; `process` once it was started."""
+
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """None while it does not live."""
+        return None if self.process is None or self.process.poll() is not None else self.process.pid
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(BOUND)
+
+    def stop(self) -> int:
+        """End it in order; its exit code."""
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(BOUND)
+
+    def close(self) -> None:
+        if self.pid is not None:
+            self.kill()
+
+
+class Collector(Daemon):
     """`holter serve` on a port of its own, with a home of its own. `log` is what it says on stderr."""
 
     def __init__(self, folder: Path, *options: str, backend: str = "sqlite:///collector.db") -> None:
@@ -31,7 +57,6 @@ class Collector:
         self.log = folder / "collector.log"
         kept = {key: value for key, value in os.environ.items() if not key.startswith("HOLTER_")}
         self.env = {**kept, "HOLTER_HOME": str(self.home)}
-        self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *, over_tls: bool = False) -> Collector:
         with self.log.open("ab") as log:
@@ -53,21 +78,6 @@ class Collector:
         with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 2):
             return True
         return False
-
-    def kill(self) -> None:
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait(BOUND)
-
-    def stop(self) -> int:
-        """End it in order; its exit code."""
-        assert self.process is not None
-        self.process.terminate()
-        return self.process.wait(BOUND)
-
-    def close(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.kill()
 
 
 class Proxy(Relay):

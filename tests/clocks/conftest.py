@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import Hook, Host
+from tests.acceptance.conftest import Host, hook
 
 from .setting import HostClock, build
+
+__all__ = ["clock", "hook", "host", "library"]
 
 
 @pytest.fixture(scope="session")
@@ -29,10 +31,4 @@ def host(clock: HostClock, tmp_path: Path) -> Iterator[Host]:
     (tmp_path / "host").mkdir()
     with closing(Host(tmp_path / "host")) as made:
         made.env |= clock.env
-        yield made
-
-
-@pytest.fixture
-def hook() -> Iterator[Hook]:
-    with closing(Hook()) as made:
         yield made

@@ -6,16 +6,14 @@ python -m simulation.bugs            # every one of them, with the seed that cau
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import holter
+from tests.planting import Defect, planted
 
-ROOT = Path(holter.__file__).parent
 TESTS = Path(__file__).parent.parent
 
 
@@ -117,15 +115,7 @@ BUGS = (
 def hunt(bug: Bug, histories: int = 300, first: int = 0) -> str | None:
     """Plant the bug in a copy of the package, and play histories on it. What was found, None where nothing was."""
     with tempfile.TemporaryDirectory(prefix="holter-bug-") as folder:
-        copy = Path(folder) / "holter"
-        copy.mkdir()
-        for name in ("__init__.py", "__main__.py", "cli.py", "py.typed"):
-            shutil.copy(ROOT / name, copy / name)
-        for name in ("agent", "backends"):
-            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-        source = (copy / bug.file).read_text()
-        assert source.count(bug.right) == 1, f"{bug.file} has no such line, or two: {bug.right}"
-        (copy / bug.file).write_text(source.replace(bug.right, bug.wrong))
+        path = planted(Defect(bug.file, bug.right, bug.wrong), Path(folder))
         command = [
             sys.executable,
             "-m",
@@ -135,7 +125,7 @@ def hunt(bug: Bug, histories: int = 300, first: int = 0) -> str | None:
             "--count",
             str(histories),
         ]
-        environ = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{TESTS}", "PYTHONDONTWRITEBYTECODE": "1"}
+        environ = {**os.environ, "PYTHONPATH": f"{path}{os.pathsep}{TESTS}", "PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run(command, env=environ, cwd=folder, capture_output=True, text=True)
     return None if done.returncode == 0 else done.stderr.strip().splitlines()[-1]
 

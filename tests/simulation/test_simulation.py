@@ -12,7 +12,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from .bugs import BUGS, ROOT, Bug, hunt
+from tests.planting import ROOT
+
+from .bugs import BUGS, Bug, hunt
 from .histories import History, broken_rule, from_seed, shortened
 
 pytestmark = pytest.mark.skipif(

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..acceptance.collecting import Daemon
 from ..acceptance.conftest import HOLTER, Host, wait_until
 
 WRITER = Path(__file__).with_name("writer.py")
@@ -19,13 +20,12 @@ KILLED = -9
 LOOPS, LIVES = (12, 0), (20, 1)  # steps and rounds: of a process with many runs, and of one with one run
 
 
-class Watch:
+class Watch(Daemon):
     """`holter watch` of one host."""
 
     def __init__(self, host: Host, name: str) -> None:
         self.host, self.name = host, name
         self.log = host.folder / "watch.log"
-        self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         with self.log.open("ab") as log:
@@ -38,24 +38,6 @@ class Watch:
     def _beats(self) -> bool:
         assert self.process is not None and self.process.poll() is None, self.log.read_text()
         return any(held.value["pid"] == self.process.pid for _, held in self.host.store.list("pulse"))
-
-    @property
-    def pid(self) -> int | None:
-        return None if self.process is None or self.process.poll() is not None else self.process.pid
-
-    def kill(self) -> None:
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait(BOUND)
-
-    def stop(self) -> int:
-        assert self.process is not None
-        self.process.terminate()
-        return self.process.wait(BOUND)
-
-    def close(self) -> None:
-        if self.pid is not None:
-            self.kill()
 
 
 class Writer:

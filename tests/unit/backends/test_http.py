@@ -24,6 +24,7 @@ from holter.backends.urls import open_backend
 from holter.testing.collector import collector
 from holter.testing.processes import child, ended
 from holter.testing.tapes import Tape
+from tests.network.relay import TO_CLIENT, Relay, Wire
 
 DATA = Tape("j1").ran("r1").data
 
@@ -182,38 +183,19 @@ def test_a_put_whose_answer_was_lost_is_known_by_its_value(tmp_path: Path) -> No
         lossy.close()
 
 
-class _LosesOneAnswer:
+class _LosesOneAnswer(Relay):
     """Forwards; while `lose` is set, one answer is not, and the connection is closed instead."""
 
     def __init__(self, url: str) -> None:
-        self.lose, self._to = False, int(url.rpartition(":")[2])
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.lose = False
+        super().__init__(lambda: socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))))
+        self.url = f"http://127.0.0.1:{self.port}"
 
-    def close(self) -> None:
-        self._listening.close()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                here = self._listening.accept()[0]
-                threading.Thread(target=self._serve, args=(here,), daemon=True).start()
-
-    def _serve(self, here: socket.socket) -> None:
-        with here, socket.create_connection(("127.0.0.1", self._to)) as there, suppress(OSError):
-            threading.Thread(target=self._back, args=(there, here), daemon=True).start()
-            while data := here.recv(65_536):
-                there.sendall(data)
-
-    def _back(self, there: socket.socket, here: socket.socket) -> None:
-        with suppress(OSError):
-            while data := there.recv(65_536):
-                if self.lose:
-                    self.lose = False
-                    break
-                here.sendall(data)
-            here.shutdown(socket.SHUT_RDWR)
+    def carry(self, wire: Wire, way: str, data: bytes) -> None:
+        if way == TO_CLIENT and self.lose:
+            self.lose = False
+            raise ConnectionAbortedError
+        self.pass_on(wire, way, data)
 
 
 # --- where it is, and with which token -----------------------------------------------------------------------------
