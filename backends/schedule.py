@@ -30,6 +30,7 @@ _ALIASES = {
     "@annually": "0 0 1 1 *",
 }
 _AT_MOST = 100_000  # expected times of one question
+_LEAST_INTERVAL = 0.001  # seconds; far below it, adding a turn to a Unix time changes nothing
 
 
 def parse_duration(value: Any) -> float:
@@ -132,7 +133,7 @@ def check_syntax(text: str) -> None:
     words = text.split() if isinstance(text, str) else []
     if len(words) == 5 or (len(words) == 1 and words[0] in _ALIASES):
         return
-    if len(words) == 2 and words[0] == "every" and parse_duration(words[1]) > 0:
+    if len(words) == 2 and words[0] == "every" and parse_duration(words[1]) >= _LEAST_INTERVAL:
         return
     raise ScheduleError(f"{_shown(text)} is no schedule", hint=_SCHEDULE_HINT)
 
@@ -158,7 +159,7 @@ class Schedule:
         check_syntax(text)
         zone = time_zone(timezone or "UTC")
         words = text.split()
-        if words[0] == "every":
+        if len(words) == 2:
             return cls(text, timezone, "", parse_duration(words[1]), zone)
         cron = _ALIASES.get(words[0], text)
         _iterate(cron, 0.0, zone)

@@ -201,7 +201,20 @@ def test_before_and_after_stand_on_both_sides_of_any_moment(at: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x y", "0 2 * *", "@often", "every", "every 0s", "every day", "61 * * * *", "0 2 * * MOO"]
+    "text",
+    [
+        "",
+        "x y",
+        "0 2 * *",
+        "@often",
+        "every",
+        "every 0s",
+        "every 0 s x y",
+        "every 0.01ms",
+        "every day",
+        "61 * * * *",
+        "0 2 * * MOO",
+    ],
 )
 def test_a_schedule_that_does_not_parse_is_refused_with_a_hint(text: str) -> None:
     with pytest.raises(ScheduleError) as caught:
