@@ -12,6 +12,7 @@ takes it back, and nothing else: several watchdogs do not contradict each other.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from sys import intern
 
 from attrs import define, field, frozen
 
@@ -79,6 +80,7 @@ class Ears:
     """Listens to the store, pass by pass. `lost_after` is in seconds."""
 
     lost_after: float
+    _names: dict[str, str] = field(factory=dict)  # of each journal, what tells its process from every other
     _sightings: Sightings = field(factory=Sightings)
     _pulses: Sightings = field(factory=Sightings)
     _last: Afar = field(factory=Afar)
@@ -102,12 +104,17 @@ class Ears:
     ) -> Afar:
         """`processes` are those that the store has open, `live` the journals of this home whose process lives, `pulses`
         what watchdogs say of themselves; whether one still beats is seen, no clock of its own is asked."""
-        here = {_identity(each.header): each.journal for each in live}  # in order: the newest counts
+        processes = list(processes)
+        headers = {each.journal: each.header for each in processes}
+        headers |= {each.journal: each.header for each in live}
+        known = self._names  # a journal's header never changes
+        self._names = {name: known.get(name) or intern(_identity(each)) for name, each in headers.items()}
+        here = {self._names[each.journal]: each.journal for each in live}  # in order: the newest counts
         groups: dict[
             str, list[Process]
         ] = {}  # a process that went on in a new journal is heard in any of them
         for each in processes:
-            groups.setdefault(_identity(each.header), []).append(each)
+            groups.setdefault(self._names[each.journal], []).append(each)
         marks = {name: sum(each.offset for each in group) for name, group in groups.items()}
         silent = self._sightings.silence(marks, clock)
         voices: dict[str, Voice] = {}

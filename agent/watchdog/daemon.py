@@ -40,7 +40,7 @@ DESCRIPTORS = (
 )
 TIDY_LOOK = 60.0  # seconds between looks whether it is time
 ONCE = 60.0  # seconds after which a single pass sends and forgets nothing more
-NOTIFY_EVERY = 0.5  # seconds between looks at the transitions when nothing woke the alerting loop
+LOOK = 1.0  # seconds between looks of the loops that nothing woke: a crash wakes the alerting one
 
 
 class AlreadyWatching(HolterError, RuntimeError):
@@ -169,7 +169,7 @@ def _passes(dog: Watchdog, herald: Herald, asked: list[int], news: threading.Eve
 def _alerting(herald: Herald, stop: threading.Event, news: threading.Event) -> None:
     while not stop.is_set():
         herald.step()
-        news.wait(NOTIFY_EVERY)
+        news.wait(LOOK)
         news.clear()
     herald.close()
 
@@ -184,5 +184,5 @@ def _tidying(tidier: Tidier, stop: threading.Event) -> None:
 def _acting(half: Half, stop: threading.Event) -> None:
     while not stop.is_set():
         half.step()
-        stop.wait(NOTIFY_EVERY)
+        stop.wait(LOOK)
     half.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from sys import intern
 
 from ...backends.lines import decode
 from ..journal import read
@@ -19,7 +20,10 @@ def who(header: Header) -> Who:
 def header_of(fd: int) -> Header | None:
     """The journal's first event, which says whose it is; None where it cannot be read."""
     first = next(decode(read(fd, 0, 16 * 1024)), (0, None))[1]
-    return first if first is not None and first["event"] == "process" else None
+    if first is None or first["event"] != "process":
+        return None
+    # Thousands of live journals say the same words, and are kept for as long as they live.
+    return {intern(key): intern(value) if type(value) is str else value for key, value in first.items()}
 
 
 def header_at(path: str) -> Header | None:

@@ -12,7 +12,7 @@ from loguru import logger
 
 from ...backends.clock import SYSTEM, Clock
 from ..settings import Settings
-from . import account, metrics, pulse, reap, slot_watch
+from . import account, gaps, metrics, pulse, reap, slot_watch
 from .account import Account
 from .adopt import Adopted, catch_up
 from .afar import Ears
@@ -52,7 +52,7 @@ class Watchdog(Half):
         self._limited = False  # whether conditions were judged in this pass, and a live run has a limit
         self._silence: dict[str, float] = {}
         self._due_at = float("inf")  # when a run may pass a limit (Unix seconds)
-        self._sweeps, self._looks = Pace(0.004), Pace(0.009)
+        self._sweeps, self._looks = Pace(0.004), Pace(0.006, most=60.0)
         self._starts = Pace(0.05, most=5.0)  # looks because a run began
         self._sightings, self._ages = Sightings(), Ages()
         self._ears = Ears(settings.watchdog.lost_after)
@@ -224,6 +224,7 @@ class Watchdog(Half):
         self._account.look(self._store(), self.settings, self.reloader.refused)
 
     def _pulse(self) -> None:
+        gaps.note(self._store(), self.clock.wall())  # this may be a pass in which no account was due
         self._beat()
 
     def _beat(self, *, stopped: bool = False) -> None:
