@@ -23,7 +23,7 @@ from .file_format import (
     run_file,
     size_of,
 )
-from .file_index import damaged, fill, refill
+from .file_index import damaged, fill, refill, whole_pages
 from .gate import Gate
 from .lines import decode, encode
 from .sqlite import SqliteBackend
@@ -182,7 +182,7 @@ class Folder:
         self._inode = os.stat(self.file(_INDEX)).st_ino
 
     def _usable(self) -> SqliteBackend | None:
-        if not os.path.exists(self.file(_INDEX)):
+        if not whole_pages(self.file(_INDEX)):
             return None
         index = None
         try:

@@ -139,14 +139,14 @@ def make_folder(path: str) -> None:
                 raise
 
 
-def read(path: str) -> bytes:
-    """All of a file; b"" where there is none."""
+def read(path: str, most: int = -1) -> bytes:
+    """All of a file, or its first bytes, `most` of them; b"" where there is none."""
     try:
         fd = os.open(path, os.O_RDONLY | _FLAGS)
     except FileNotFoundError:
         return b""
     with open(fd, "rb") as file:
-        return file.read()
+        return file.read(most)
 
 
 def read_json(path: str) -> Json | None:

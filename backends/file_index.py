@@ -9,7 +9,16 @@ import os
 import sqlite3
 
 from .clock import root_of
-from .file_format import chunks, journal_file, read, read_json, replace, run_file, unsealed
+from .file_format import (
+    chunks,
+    journal_file,
+    read,
+    read_json,
+    replace,
+    run_file,
+    size_of,
+    unsealed,
+)
 from .fold import digest, sound
 from .lines import decode
 from .sqlite import SqliteBackend
@@ -29,7 +38,16 @@ _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 def damaged(error: BaseException) -> bool:
     """Whether a store failed because its database is not one any more."""
     cause = error.__cause__
-    return getattr(cause, "sqlite_errorcode", 0) & 0xFF in _DAMAGED or "not decode to UTF-8" in str(cause)
+    undecoded = isinstance(cause, UnicodeDecodeError) or "not decode to UTF-8" in str(cause)
+    return undecoded or getattr(cause, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
+
+
+def whole_pages(path: str) -> bool:
+    """Whether there is a database that ends with a page: SQLite would take what is missing of its last one for zeros.
+    The page size is in the header (https://www.sqlite.org/fileformat.html#page_size)."""
+    data = read(path, 18)
+    page = int.from_bytes(data[16:], "big")
+    return len(data) == 18 and size_of(path) % (65536 if page == 1 else page or 512) == 0
 
 
 def fill(folder: str, index: SqliteBackend, origin: int) -> None:

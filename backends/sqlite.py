@@ -22,7 +22,7 @@ from .lines import batch
 from .mounts import file_system, is_network
 from .sqlite_registry import SqliteRegistry
 from .sqlite_rows import free_seqs, put_journal, put_rows, put_runs
-from .sqlite_text import loaded
+from .sqlite_text import ERRORS, loaded
 from .urls import path_of, redacted
 
 TYPE_CHECKING = False
@@ -91,7 +91,7 @@ class SqliteBackend(SqliteRegistry):
             self._connect()
         except StorageError:
             raise
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, *ERRORS) as error:
             raise StorageError(
                 f"cannot open {self.path}: {getattr(error, 'strerror', None) or error}"
             ) from error
@@ -188,7 +188,7 @@ class SqliteBackend(SqliteRegistry):
             except BaseException as error:
                 with suppress(sqlite3.Error):  # a full disk has rolled back already
                     self._db.execute("ROLLBACK")
-                if isinstance(error, sqlite3.Error):
+                if isinstance(error, ERRORS):
                     raise StorageError(f"{self.path}: {error}") from error
                 raise
 
@@ -202,14 +202,14 @@ class SqliteBackend(SqliteRegistry):
         self._opened()
         try:
             return self._db.execute(sql, values).fetchall()
-        except sqlite3.Error as error:
+        except ERRORS as error:
             raise StorageError(f"{self.path}: {error}") from error
 
     def _each(self, sql: str, *values: Any) -> Iterator[tuple[Any, ...]]:
         """The same one by one, for the very many, within a `_moment`: a list of them all is made slower than used."""
         try:
             yield from self._db.execute(sql, values)
-        except sqlite3.Error as error:
+        except ERRORS as error:
             raise StorageError(f"{self.path}: {error}") from error
 
     @contextmanager

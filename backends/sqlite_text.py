@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+# Where SQLite's message quotes what is damaged, Python's sqlite3 fails to decode the message.
+ERRORS = (sqlite3.Error, UnicodeDecodeError)
+
+
 class Damaged(sqlite3.DatabaseError):
     """Stands as the cause where SQLite saw nothing, and counts as if it had."""
 

@@ -137,12 +137,14 @@ def test_a_damaged_file_of_a_run_loses_no_more_than_its_batch_and_is_reported(
     before = opened(folder)
     good, events = told(before), {run.id: before.events(run.id) for run in before.runs(ALL)}
     before.close()
+    index = (folder / "index.db").read_bytes()
     for path in sorted(folder.glob("runs/**/*.jsonl")):
         data, (other,) = path.read_bytes(), [run for run in good if run != path.stem]
         for damaged in damages(data, proof.of(499, 23), 11):
             if damaged == data:
                 continue
             path.write_bytes(damaged)
+            (folder / "index.db").write_bytes(index)  # as it was before the damage
             kept = opened(folder)
             assert not kept.check()["ok"], "with the index"
             kept.close()
@@ -162,8 +164,6 @@ def test_a_damaged_file_of_a_run_loses_no_more_than_its_batch_and_is_reported(
             store.close()
             proof.count(1, "damaged run files")
         path.write_bytes(data)
-        for name in folder.glob("index.db*"):
-            name.unlink()
 
 
 def test_a_damaged_document_is_as_if_it_were_not_there_and_is_reported(folder: Path, proof: Proof) -> None:
@@ -262,7 +262,7 @@ def test_holter_says_what_is_damaged_and_goes_on(tmp_path: Path, proof: Proof) -
     assert " 0 damaged" in run("doctor")
     path = next((home / "store").glob("runs/**/r1.jsonl"))
     data = path.read_bytes()
-    middle = data.index(b"\n", len(data) // 2) + 20  # in a line: the two bytes after its checksum say nothing
+    middle = len(data) // 2
     path.write_bytes(data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :])
     (home / "store" / "index.db").unlink()
     assert " 1 damaged line" in run("doctor")
