@@ -382,6 +382,11 @@ def _close(process: Doc, event: Event) -> None:
     process["closed_at"] = event["at"] if _number(event.get("at")) else 0.0
 
 
+def _moved(process: Doc, event: Event) -> None:
+    if isinstance(event.get("to"), str):
+        process["moved_to"] = event["to"]
+
+
 _STARTING = (
     *("kind", "name", "run_name", "project", "tags", "parameters"),
     *("code", "check", "cause", "argv", "cwd"),
@@ -435,4 +440,9 @@ _FOLDS: dict[str, Callable[[Doc, Event], None]] = {
     "forgot": _forgot,
     "transition": _transition,
 }
-_OF_PROCESS: dict[str, Callable[[Doc, Event], None]] = {"process": _process, "beat": _beat, "close": _close}
+_OF_PROCESS: dict[str, Callable[[Doc, Event], None]] = {
+    "process": _process,
+    "beat": _beat,
+    "moved": _moved,
+    "close": _close,
+}

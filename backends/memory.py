@@ -356,6 +356,7 @@ def process_of(journal: str, offset: int, record: Json) -> Process:
         samples=tuple(
             {"at": at, "rss_bytes": rss, "cpu_seconds": cpu} for at, rss, cpu in record.get("samples", ())
         ),
+        moved_to=record.get("moved_to"),
     )
 
 

@@ -227,9 +227,9 @@ class Transition:
 @frozen
 class Process:
     """One journal's process as the store knows it. `header` is what it said of itself when it opened the journal,
-    `offset` how many bytes the store has, `received_at` when the store last heard of it (the store's clock). `samples`
-    are what it used, at most 60 moments of its life: `at`, `rss_bytes` (resident memory, None where unknown),
-    `cpu_seconds` (so far)."""
+    `offset` how many bytes the store has, `received_at` when the store last heard of it (the store's clock). `moved_to`
+    is the journal in which it went on. `samples` are what it used, at most 60 moments of its life: `at`, `rss_bytes`
+    (resident memory, None where unknown), `cpu_seconds` (so far)."""
 
     journal: str
     offset: int
@@ -240,6 +240,7 @@ class Process:
     closed_at: float | None
     damaged: int
     samples: tuple[Json, ...] = ()
+    moved_to: str | None = None
 
 
 @frozen

@@ -449,6 +449,15 @@ def test_processes_tell_what_is_known_of_each_journal_newest_first(store: Backen
     ]
 
 
+def test_a_process_that_goes_on_in_another_journal_says_so(store: Backend) -> None:
+    Tape("j1").start("r1").say("moved", to="j2").send(store)
+    Tape("j2").say("carry", runs=["r1"], after="j1").send(store)
+    assert [(each.journal, each.moved_to, each.closed_at) for each in store.processes()] == [
+        ("j2", None, None),
+        ("j1", "j2", None),
+    ]
+
+
 def test_after_a_rotation_the_run_belongs_to_the_newer_journal(store: Backend) -> None:
     one = Tape("j1", NOON, pid=1).start("r1")
     two = Tape("j2", NOON + 10, pid=2).say("carry", runs=["r1"], after="j1").log("r1", "on").end("r1")

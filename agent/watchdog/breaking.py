@@ -123,7 +123,7 @@ def _proof(store: Backend, entry: Json) -> str:
     closed = [
         each
         for each in store.processes(open_only=False)
-        if each.journal == run.journal and each.closed_at is not None
+        if each.journal == run.journal and each.closed_at is not None and each.moved_to is None
     ]
     return f"its run {run.id} is {run.state}, and its process has gone" if closed else ""
 

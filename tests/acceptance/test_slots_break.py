@@ -115,8 +115,16 @@ def test_a_lease_is_taken_out_once_its_run_has_ended_and_its_process_has_gone(ho
         ({"event": "judge", "run": "r1", "condition": "lost", "on": True, "at": 2.0},),
         ({"event": "judge", "run": "r1", "state": "FAILED", "by": "mark", "reason": "by hand", "at": 2.0},),
         ({"event": "end", "run": "r1", "state": "COMPLETED", "at": 2.0},),
+        (
+            {"event": "end", "run": "r1", "state": "COMPLETED", "at": 2.0},
+            {"event": "moved", "to": "j2", "at": 3.0},
+            {"event": "close", "at": 3.0},
+        ),
     ],
-    ids=["that runs", "that is lost", "that somebody marked", "whose process goes on"],
+    ids=[
+        *("that runs", "that is lost", "that somebody marked", "whose process goes on"),
+        "whose process goes on in another journal",
+    ],
 )
 def test_the_lease_of_a_run_stays(host: Any, endings: tuple[dict[str, Any], ...]) -> None:
     held_from_afar(host, *endings)
