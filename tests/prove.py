@@ -26,12 +26,16 @@ T = TypeVar("T")
 
 
 class Family(NamedTuple):
-    """Tests of one kind of attack: `folder` below tests/, and the promises of the design that it attacks."""
+    """Tests of one kind of attack: `folder` below tests/, and the promises of the design that it attacks. `workers` are
+    how many at once: 0 one after the other, None as many as there are processors."""
 
     folder: str
     promises: str
     attack: str
-    alone: bool = False  # one test after the other: it measures, and the others would be in its figures
+    workers: int | None = None
+
+
+WAITING = 4  # workers for tests that mostly wait, on two processors
 
 
 FAMILIES = (
@@ -40,20 +44,19 @@ FAMILIES = (
         "network",
         "1 2",
         "the n-th piece on the wire is lost, cut, late, repeated; servers that are half there",
+        WAITING,
     ),
-    Family("clocks", "1 3", "clocks are set, zones changed, hosts sleep, under scripts and watchdogs"),
-    Family("pauses", "1 2 3", "scripts, collectors and watchdogs are stopped, and go on"),
+    Family(
+        "clocks", "1 3", "clocks are set, zones changed, hosts sleep, under scripts and watchdogs", WAITING
+    ),
+    Family("pauses", "1 2 3", "scripts, collectors and watchdogs are stopped, and go on", WAITING),
     Family("power", "2", "power loss: only what was synced is kept"),
     Family("corruption", "2 6", "every byte flipped, every length cut, random bytes"),
     Family("fuzz", "1 6", "parsers, settings, URLs, the collector's whole surface"),
     Family("security", "4 5", "another local user, a hostile client, a hostile page"),
     Family("upgrades", "2 6", "journals, stores and wire of every version; of the future"),
-    Family(
-        "soak",
-        "1 2 3",
-        "an hour of load: kills, restarts, rotation, retention; does anything grow?",
-        alone=True,
-    ),
+    Family("hours", "3", "eight hours of work for two watchdogs, simulated: does anything grow?"),
+    Family("soak", "1 2 3", "an hour of load: kills, restarts, rotation, retention; does anything grow?", 0),
     Family("mutation", "2 3 6", "the code itself, changed in every small way: does a test fail?"),
 )
 
@@ -102,7 +105,8 @@ def prove(family: Family, size: str) -> Outcome:
             "proof",
             "--prove",
             size,
-            *(("-n0",) if family.alone else ("--dist=worksteal",)),
+            "--dist=worksteal",
+            *(() if family.workers is None else (f"-n{family.workers}",)),
         ]
         command += [f"--junitxml={report}", "-o", "junit_family=xunit1"]  # the newer one knows no properties
         subprocess.run([*command, str(HERE / family.folder)], cwd=HERE.parent)

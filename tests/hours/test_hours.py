@@ -13,8 +13,8 @@ from holter.agent.watchdog import tidier
 from holter.agent.watchdog.watchdog import Watchdog
 from holter.backends.errors import StorageError
 
-from .flatness import growths
-from .hours import Hours
+from ..soak.flatness import growths
+from .world import Hours
 
 pytestmark = [
     pytest.mark.proof,

@@ -19,7 +19,7 @@ from ..simulation.histories import History, Over
 from ..simulation.machines import Machine, MachineClock, Process
 from ..simulation.store import SimulatedStore
 from ..simulation.world import TICK, Trap, World
-from .flatness import Series, Tolerance
+from ..soak.flatness import Series, Tolerance
 
 LOOK = 120.0  # simulated seconds between measurements
 GONE = 600.0  # simulated seconds for which the oracle looks after a dead process
