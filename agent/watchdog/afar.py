@@ -43,7 +43,7 @@ class Voice:
 class Afar:
     """Voices by journal. `noted` are the marks at which lost runs were first seen to be lost, by run, and `known` those
     of the pass before. `here` has, for each journal of a process of this home, the one that it writes now.
-    `watched` are the hosts that have a watchdog of their own."""
+    `watched` are the hosts that have a watchdog of their own. `replaced` are journals that their process replaced."""
 
     voices: dict[str, Voice] = field(factory=dict)
     lost_after: float = 60.0
@@ -51,6 +51,7 @@ class Afar:
     noted: dict[str, int] = field(factory=dict)
     here: dict[str, str] = field(factory=dict)
     watched: frozenset[str] = frozenset()
+    replaced: tuple[Process, ...] = ()
 
     def is_foreign(self, run: Run) -> bool:
         voice = self.voices.get(run.journal or "")
@@ -124,7 +125,8 @@ class Ears:
         beats = {each.value["host"]: each for each in pulses if not each.value["stopped"]}
         still = self._pulses.silence({host: each.version for host, each in beats.items()}, clock)
         watched = frozenset(host for host, each in beats.items() if still[host] <= each.value["good_for"])
-        self._last = Afar(voices, self.lost_after, known=self._last.noted, watched=watched)
+        replaced = tuple(each for each in processes if each.moved_to is not None)
+        self._last = Afar(voices, self.lost_after, known=self._last.noted, watched=watched, replaced=replaced)
         for name, group in groups.items():
             if name in here:
                 self._last.here.update((each.journal, here[name]) for each in group)

@@ -25,6 +25,7 @@ from .adopt import Live
 from .afar import Afar
 from .bounds import Expected, moments
 from .judgements import Judge
+from .replaced import close_replaced
 from .sightings import Ages
 
 MISSED_BEATS = 3
@@ -75,6 +76,7 @@ def reconcile(
                 written += 1
     if written:
         judge.ship()
+    close_replaced(backend, far.replaced, {run.journal for run in runs}, clock.wall())
     return written
 
 

@@ -9,7 +9,7 @@ from ..settings import Settings
 from ..slot_tidy import tidy_limits
 from . import outbox
 from .steps import Half, Step
-from .tidy import DAY, close_moved, forget, forget_documents
+from .tidy import DAY, forget, forget_documents
 
 EVERY = 3600.0
 
@@ -31,7 +31,6 @@ class Tidier(Half):
         gone = forget(store, self.settings, self.clock, lambda: self._stopped)
         if gone.runs or gone.logs:
             logger.info("forgot {} runs and {} log lines", gone.runs, gone.logs)
-        close_moved(store, self.clock)
         outbox.tidy(store, self.clock)
         forget_documents(store, self.settings, self.clock)
         old = self.clock.wall() - self.settings.retention.days * DAY

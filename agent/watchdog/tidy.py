@@ -7,21 +7,16 @@ neither a verdict nor an alert.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 
 from attrs import evolve
 from loguru import logger
 
 from ...backends.base import Backend
 from ...backends.clock import SYSTEM, Clock
-from ...backends.errors import OffsetMismatch
-from ...backends.fold import OPEN
-from ...backends.lines import encode
 from ...backends.records import Pruned, Retention, RunQuery
 from ..settings import Settings
 from . import counting, gaps, host_watch, incidents, pulse
 
-SETTLED = 3600.0  # seconds after which nobody who reads the file of a replaced journal is still at it
 STEP = 500  # root runs that go at once because of the size
 DAY = 86400.0
 
@@ -74,19 +69,6 @@ def forget_documents(store: Backend, settings: Settings, clock: Clock = SYSTEM) 
         if held.value[moment] is not None and held.value[moment] < old
     ]
     return sum(store.delete(kind, key, version) for kind, key, version in gone)
-
-
-def close_moved(store: Backend, clock: Clock = SYSTEM) -> int:
-    """Close the journals from which their process went on in another one an hour ago, once no open run speaks of them;
-    how many. Nobody else does: their files are gone, and the store would count them among the live ones for ever."""
-    old = clock.wall() - SETTLED
-    moved = [each for each in store.processes() if each.moved_to is not None and each.received_at < old]
-    held = {run.journal for run in store.runs(RunQuery(states=OPEN, limit=None))} if moved else set()
-    unused = [each for each in moved if each.journal not in held]
-    for each in unused:
-        with suppress(OffsetMismatch):  # another watchdog was faster
-            store.append(each.journal, each.offset, encode({"event": "close", "at": each.received_at}))
-    return len(unused)
 
 
 def size_of(store: Backend) -> int | None:

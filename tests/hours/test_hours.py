@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from holter.agent.watchdog import tidier
+from holter.agent.watchdog import reconcile
 from holter.agent.watchdog.watchdog import Watchdog
 from holter.backends.errors import StorageError
 
@@ -78,8 +78,8 @@ def test_replaced_journals_that_stay_open_in_the_store_make_it_busier(
     monkeypatch: pytest.MonkeyPatch, proof: Any
 ) -> None:
     """As it was until this proof found it."""
-    monkeypatch.setattr(tidier, "close_moved", lambda store, clock: 0)
-    hours = Hours(DAY)
+    monkeypatch.setattr(reconcile, "close_replaced", lambda *args: None)
+    hours = Hours(PLANTED)
     hours.play()
     assert "open in the store" in [each.partition(":")[0] for each in growths(hours.series())]
     proof.count(1, "planted defects found")

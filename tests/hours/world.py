@@ -31,7 +31,7 @@ BORDERS = (
 TOLERANCES = {  # how much there is to look at goes up and down with what lives: hence the shares
     "held by the watchdog": ("bytes", Tolerance(0.15, 5_000)),
     "asked of the store in a pass": ("calls", Tolerance(0.1, 3)),
-    "open in the store": ("journals", Tolerance(0.25, 16)),
+    "open in the store": ("journals", Tolerance(0.25, 8)),
     "descriptors": ("descriptors", Tolerance(0.25, 4)),
     "journals": ("bytes", Tolerance(0.25, 20_000)),
 }
@@ -77,10 +77,6 @@ class Hours(History):
         with self._random.choice(TROUBLES)(self):
             for _ in range(1 + self._byte() % TICKS):
                 self.world.tick()
-
-    def tidy(self, name: str) -> None:
-        for guard in [each for each in self.world.guards.values() if each is not None and each.machine.up]:
-            self.world.tidy(guard)
 
     def _forget(self) -> None:
         """The dead of long ago, of whom the oracle asks in every pass; their runs it remembers."""
@@ -180,6 +176,5 @@ TROUBLES = (*(_store_away, _cut_off, _asleep, _channel_fails, _watchdog_gone, _p
 WEIGHTS: dict[Act, int] = {
     Hours.tick: 30, Hours.spawn: 6, Hours.begin: 3, Hours.say: 6, Hours.end: 6, Hours.leave: 5, Hours.kill: 2,
     Hours.rotate: 2, Hours.command: 1, Hours.bury: 1, Hours.trouble: 2,
-    Hours.tidy: 1,
 }  # fmt: skip
 ACTS = (list(WEIGHTS), list(WEIGHTS.values()))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from holter.agent.setting_types import Bytes, RetentionPolicy, Seconds, Settings
 from holter.agent.settings import load
 from holter.agent.watchdog import tidy
-from holter.agent.watchdog.tidy import close_moved, forget, size_of
+from holter.agent.watchdog.tidy import forget, size_of
 from holter.backends.base import Backend
 from holter.backends.errors import SettingsError
 from holter.backends.records import LogQuery, Pruned, Run, RunQuery
@@ -54,28 +54,6 @@ def test_the_oldest_ended_runs_go_until_the_store_takes_no_more_than_it_may(
         left = [run.id for run in store.runs(EVERYTHING)]
         assert left == [*(f"r{number:04}" for number in range(599, gone.runs - 1, -1)), "live"]
         assert forget(store, capped(size // 2), HandClock(NOON + 9000)) == Pruned()
-
-
-@pytest.mark.parametrize("name", SITES)
-def test_a_journal_that_its_process_replaced_is_closed_when_no_open_run_speaks_of_it(
-    name: str, tmp_path: Path
-) -> None:
-    with SITES[name].set_up(str(tmp_path)) as place:
-        store = place.open()
-        place.clock.now = NOON
-        Tape("j1").start("r1").say("moved", to="j2").send(store)
-        later = Tape("j2", NOON + 10).say("carry", runs=["r1"], after="j1").log("r1", "on")
-        later.send(store)
-
-        def closed(hours: float) -> tuple[int, list[str]]:
-            count = close_moved(store, HandClock(NOON + 3600 * hours))
-            return count, sorted({"j1", "j2"} - {each.journal for each in store.processes()})
-
-        assert closed(2) == (0, [])  # the run is known by the journal that it began in
-        later.end("r1").start("r2").send(store)
-        assert closed(0.5) == (0, [])  # somebody may be reading its file
-        assert closed(2) == (1, ["j1"])
-        assert closed(2) == (0, ["j1"])
 
 
 @pytest.mark.parametrize("name", SITES)
