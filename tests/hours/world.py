@@ -31,7 +31,7 @@ BORDERS = (
 TOLERANCES = {  # how much there is to look at goes up and down with what lives: hence the shares
     "held by the watchdog": ("bytes", Tolerance(0.15, 5_000)),
     "asked of the store in a pass": ("calls", Tolerance(0.1, 3)),
-    "open in the store": ("journals", Tolerance(0.25, 8)),
+    "open in the store": ("journals", Tolerance(0.0, 6)),
     "descriptors": ("descriptors", Tolerance(0.25, 4)),
     "journals": ("bytes", Tolerance(0.25, 20_000)),
 }
