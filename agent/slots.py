@@ -54,6 +54,7 @@ __all__ = ["Place", "Slots", "choose", "holders", "limits", "next_look", "waiter
 QUICKEST, SLOWEST = 0.005, 0.1  # seconds between two looks
 SETTLE = 0.02  # seconds after which slots that are still held are not just passing through a second collector
 TURN = 0.5  # seconds after which those before us are not about to get in or done with looking: they wait
+TRIES = 20  # of making a ticket in a folder that somebody takes away each time
 DRAFT_AGE = 60.0  # seconds after which nobody is still making this ticket
 
 _held: set[Slots] = set()
@@ -262,12 +263,10 @@ class _Ticket:
             self._lock.close()
 
     def _publish(self) -> None:
-        for tries_left in (2, 1, 0):
-            try:
+        for _ in range(TRIES):
+            with suppress(FileNotFoundError):  # the limit's folder was tidied away since we made it
                 return self._try_to_publish()
-            except FileNotFoundError:  # the limit's folder was tidied away since we made it
-                if not tries_left:
-                    raise
+        return self._try_to_publish()
 
     def _try_to_publish(self) -> None:
         make_folder(self._slots.home, self._slots.limit)
