@@ -39,7 +39,7 @@ DESCRIPTORS = (
     65_536  # open files; more would be a burden for programs that are started here and close them all
 )
 TIDY_LOOK = 60.0  # seconds between looks whether it is time
-ONCE = 60.0  # seconds after which a single pass sends and forgets nothing more
+ONCE = 60.0  # seconds after which a single pass sends and forgets nothing more, and begins no other step
 LOOK = 1.0  # seconds between looks of the loops that nothing woke: a crash wakes the alerting one
 
 
@@ -48,8 +48,8 @@ class AlreadyWatching(HolterError, RuntimeError):
 
 
 def watch(settings: Settings, *, once: bool = False, metrics_port: int | None = None) -> int:
-    """Watch until SIGTERM or SIGINT, and return 0; or for one pass, and return 1 if something in it failed.
-    `metrics_port`: where a Prometheus on this host may ask.
+    """Watch until SIGTERM or SIGINT, and return 0; or for one pass, and return 1 if something in it failed, or there
+    was no time for all of it. `metrics_port`: where a Prometheus on this host may ask.
 
     Raises AlreadyWatching where another watchdog of this home runs (`once`: does nothing then, and returns 0), and
     HolterError where the port cannot be had.
@@ -91,13 +91,17 @@ def _once(settings: Settings) -> int:
     end.daemon = True
     end.start()
     halves: tuple[Half, ...] = (dog, automator, herald, exporter, tidier)
+    until, late = dog.clock.monotonic() + ONCE, False
     for each in halves:
-        each.step()
+        late = dog.clock.monotonic() > until  # where somebody holds the store, each step waited for it
+        each.step(until)
     end.cancel()
+    if late:
+        logger.warning("out of time after {:.0f} s: what was left waits for the next pass", ONCE)
     failed = errors(halves)
     for each in reversed(halves):
         each.close()
-    return 1 if failed else 0
+    return 1 if failed or late else 0
 
 
 def _loop(settings: Settings, metrics_port: int | None) -> int:

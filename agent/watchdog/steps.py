@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from math import inf
 
 from attrs import define, field
 from loguru import logger
@@ -87,10 +88,12 @@ class Half:
         self.clock = clock
         self._backend: Backend | None = None
 
-    def step(self) -> object:
-        """One pass over every step. Raises nothing."""
+    def step(self, until: float = inf) -> object:
+        """One pass over every step, none begun after `until` (monotonic seconds). Raises nothing."""
         for step in self.steps:
-            step.run(self.clock.monotonic())
+            now = self.clock.monotonic()
+            if now <= until:
+                step.run(now)
         return None
 
     def use(self, settings: Settings) -> None:

@@ -7,6 +7,7 @@ store.
 from __future__ import annotations
 
 import os
+from math import inf
 
 from loguru import logger
 
@@ -87,11 +88,11 @@ class Watchdog(Half):
             Step("writing the pulse", self._pulse, every=pulse.EVERY),
         ]
 
-    def step(self) -> bool:
+    def step(self, until: float = inf) -> bool:
         """One pass over every step; true if something was found that the alerting loop should look at now."""
         before, began = self.seen.crashed, self.clock.monotonic()
         self._looked = self._limited = False
-        super().step()
+        super().step(until)
         self.passes.took(self.clock.monotonic() - began)
         return self.seen.crashed != before
 

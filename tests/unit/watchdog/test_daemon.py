@@ -15,6 +15,7 @@ from attrs import evolve
 from holter.agent.settings import Settings, load
 from holter.agent.watchdog import pulse
 from holter.agent.watchdog.daemon import AlreadyWatching, Step, Watchdog, watch
+from holter.agent.watchdog.steps import Half
 from holter.agent.watchdog.tidy import retention_of
 from holter.backends.errors import StorageError
 from holter.backends.gate import Gate
@@ -93,6 +94,15 @@ def test_a_step_that_fails_does_not_stop_the_others(settings: Settings, caplog: 
 
 
 # --- a pass --------------------------------------------------------------------------------------------------
+
+
+def test_no_step_is_begun_when_the_time_is_over(settings: Settings) -> None:
+    half, done = Half(settings), list[str]()
+    half.steps = [Step(name, lambda name=name: done.append(name)) for name in ("first", "second")]
+    half.step(until=half.clock.monotonic() - 1.0)
+    assert done == []
+    half.step(until=half.clock.monotonic() + 60.0)
+    assert done == ["first", "second"]
 
 
 def test_of_a_run_that_begins_between_two_sweeps_over_all_journals_the_limit_is_known_at_once(
