@@ -263,7 +263,7 @@ class _Ticket:
             self._lock.close()
 
     def _publish(self) -> None:
-        for _ in range(TRIES):
+        for _ in range(TRIES - 1):
             with suppress(FileNotFoundError):  # the limit's folder was tidied away since we made it
                 return self._try_to_publish()
         return self._try_to_publish()

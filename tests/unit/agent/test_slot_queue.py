@@ -23,6 +23,7 @@ from holter.agent.slots import (
     QUICKEST,
     SETTLE,
     SLOWEST,
+    TRIES,
     TURN,
     Slots,
     choose,
@@ -333,7 +334,7 @@ def test_but_not_for_ever(home: str, slots: Callable[..., Slots], clock: HandSet
         StorageError, match=r"limit 'database' cannot use .*: No such file or directory \(HOLTER_HOME"
     ):
         take(slots())
-    assert len(rounds) == 3
+    assert len(rounds) == TRIES
 
 
 def test_drafts_are_swept_when_nobody_can_be_making_them_any_more(
