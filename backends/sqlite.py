@@ -186,7 +186,7 @@ class SqliteBackend(SqliteRegistry):
                 self._db.execute("COMMIT")
                 self._checkpoint()
             except BaseException as error:
-                with suppress(sqlite3.Error):  # a full disk has rolled back already
+                with suppress(*ERRORS):  # a full disk has rolled back already
                     self._db.execute("ROLLBACK")
                 if isinstance(error, ERRORS):
                     raise StorageError(f"{self.path}: {error}") from error
@@ -219,7 +219,7 @@ class SqliteBackend(SqliteRegistry):
         try:
             yield
         finally:
-            with suppress(sqlite3.Error):
+            with suppress(*ERRORS):
                 self._db.execute("ROLLBACK")
 
     # --- ledger: writing ---

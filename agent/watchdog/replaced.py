@@ -17,12 +17,12 @@ SETTLED = 60.0  # seconds after which nobody is still at reading the file of a r
 
 
 def close_replaced(
-    store: Ledger, processes: Iterable[Process], spoken_of: Collection[str | None], now: float
+    store: Ledger, replaced: Iterable[Process], spoken_of: Collection[str | None], now: float
 ) -> None:
-    """Close those of the open `processes` that went on in another journal a minute ago, unless an open run is
-    `spoken_of` by that name: a run is known by the journal that it began in. `now` is in Unix seconds."""
-    for each in processes:
-        if each.moved_to is None or each.journal in spoken_of or each.received_at > now - SETTLED:
+    """Close those of the `replaced`, open journals that were left a minute ago, unless an open run is `spoken_of` by
+    that name: a run is known by the journal that it began in. `now` is in Unix seconds."""
+    for each in replaced:
+        if each.journal in spoken_of or each.received_at > now - SETTLED:
             continue
         with suppress(OffsetMismatch):  # another watchdog was faster
             store.append(each.journal, each.offset, encode({"event": "close", "at": each.received_at}))

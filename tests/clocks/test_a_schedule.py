@@ -110,9 +110,8 @@ def attack(host: Host, hook: Hook, clock: HostClock, steps: Sequence[float]) -> 
         head = ledgers.head(host.store, jobs.key_of("default", "job"))
         assert head is not None
         known = {each.expected_at for each in entries(host)}
-        oldest = (
-            head.until - ledgers.KEPT + DAY
-        )  # a ledger forgets, and of what is still to come it says nothing
+        # A ledger forgets, and of what is still to come it says nothing.
+        oldest = head.until - ledgers.KEPT + DAY
         assert known >= {at for at in cron.started if oldest < at <= head.until}
 
 

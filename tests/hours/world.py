@@ -11,7 +11,7 @@ import os
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from random import Random
 from types import BuiltinFunctionType, FunctionType, ModuleType
 
@@ -116,33 +116,21 @@ def held(roots: list[object]) -> int:
 
 
 @contextmanager
-def _store_away(hours: Hours) -> Iterator[None]:
-    hours.world.store_up = False
+def changed(what: object, name: str, value: object) -> Iterator[None]:
+    before = getattr(what, name)
+    setattr(what, name, value)
     yield
-    hours.world.store_up = True
+    setattr(what, name, before)
 
 
-@contextmanager
-def _cut_off(hours: Hours) -> Iterator[None]:
-    machine = hours._machine()
-    machine.cut_off = True
-    yield
-    machine.cut_off = False
+def _channel_fails(hours: Hours) -> AbstractContextManager[None]:
+    return changed(hours.world, "channel", hours._random.choice(("refuses", "loses answers")))
 
 
-@contextmanager
-def _asleep(hours: Hours) -> Iterator[None]:
-    machine = hours._machine()
-    machine.up = False
-    yield
-    machine.up = True
-
-
-@contextmanager
-def _channel_fails(hours: Hours) -> Iterator[None]:
-    hours.world.channel = hours._random.choice(("refuses", "loses answers"))
-    yield
-    hours.world.channel = "works"
+def _a_call_fails(hours: Hours) -> AbstractContextManager[None]:
+    guard = hours._random.choice([each for each in hours.world.guards.values() if each is not None])
+    trap = Trap(hours._byte() % 48, hours._random.choice(("fail before", "fail after")))
+    return changed(guard, "trap", trap)
 
 
 @contextmanager
@@ -163,16 +151,13 @@ def _process_hangs(hours: Hours) -> Iterator[None]:
         process.resume()
 
 
-@contextmanager
-def _a_call_fails(hours: Hours) -> Iterator[None]:
-    guard = hours._random.choice([each for each in hours.world.guards.values() if each is not None])
-    guard.trap = Trap(hours._byte() % 48, hours._random.choice(("fail before", "fail after")))
-    yield
-    guard.trap = None
-
-
 Act = Callable[[Hours, str], None]
-TROUBLES = (*(_store_away, _cut_off, _asleep, _channel_fails, _watchdog_gone, _process_hangs, _a_call_fails),)
+TROUBLES: tuple[Callable[[Hours], AbstractContextManager[None]], ...] = (
+    lambda hours: changed(hours.world, "store_up", False),
+    lambda hours: changed(hours._machine(), "cut_off", True),
+    lambda hours: changed(hours._machine(), "up", False),
+    *(_channel_fails, _watchdog_gone, _process_hangs, _a_call_fails),
+)
 WEIGHTS: dict[Act, int] = {
     Hours.tick: 30, Hours.spawn: 6, Hours.begin: 3, Hours.say: 6, Hours.end: 6, Hours.leave: 5, Hours.kill: 2,
     Hours.rotate: 2, Hours.command: 1, Hours.bury: 1, Hours.trouble: 2,

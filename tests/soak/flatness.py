@@ -49,6 +49,11 @@ def growth(series: Series) -> str | None:
     return f"grew from {middle:,.6g} to {last:,.6g} {series.unit}, where {most:,.6g} is allowed"
 
 
+def growing(all_of_them: Mapping[str, Series]) -> list[str]:
+    """The names of what is not flat."""
+    return [name for name, series in all_of_them.items() if growth(series)]
+
+
 def growths(all_of_them: Mapping[str, Series]) -> list[str]:
     """What is not flat, by name."""
     return [f"{name}: {why}" for name, series in all_of_them.items() if (why := growth(series))]

@@ -18,7 +18,7 @@ from holter.backends.urls import open_backend
 from ..acceptance.collecting import Collector
 from ..acceptance.conftest import Host, wait_until
 from .auditor import Auditor
-from .flatness import growths
+from .flatness import growing
 from .fleet import Fleet, Watch, is_linux
 from .measures import as_series
 from .sampler import Sampler
@@ -47,7 +47,7 @@ def grown(name: str, pid: int) -> list[str]:
     wait_until(lambda: len(sampler.samples) >= 2 * LOOKS, "enough samples", 60.0)
     sampler.finish()
     values = {of: sampler.values(of, 0.0, float("inf")) for of in sampler.names()}
-    return [each.partition(":")[0] for each in growths(as_series(values))]
+    return growing(as_series(values))
 
 
 # --- processes that grow -------------------------------------------------------------------------------------

@@ -392,6 +392,17 @@ def test_an_index_that_is_no_database_any_more_is_made_anew(
     assert told(stores(folder)) == before
 
 
+def test_an_index_that_is_cut_inside_its_last_page_is_made_anew(
+    filled: FileBackend, folder: Path, stores: Callable[[Path], FileBackend]
+) -> None:
+    before = told(filled)
+    filled.close()
+    path = folder / "index.db"
+    os.truncate(path, path.stat().st_size - 2000)
+    assert told(stores(folder)) == before
+    assert path.stat().st_size % 4096 == 0
+
+
 def test_an_index_with_damaged_pages_is_made_anew_by_whoever_finds_out(
     filled: FileBackend, folder: Path, stores: Callable[[Path], FileBackend]
 ) -> None:

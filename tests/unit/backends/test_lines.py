@@ -110,6 +110,8 @@ def test_no_arbitrary_damage_is_ever_read_as_something_else(data: st.DataObject)
         b" \n",
         encode({"event": "x"})[:-2] + b"\n",
         encode({"event": "x"}).replace(b"\n", b" \n"),
+        encode({"event": "x"}).replace(b'"}\n', b'"]\n'),
+        encode({"event": "x"}).replace(b'"}\n', b"#}\n"),
         encode({"event": "x"}).replace(b'"c"', b'"C"'),
         seal(b'{"run":"r1"'),
         seal(b'{"event":5'),

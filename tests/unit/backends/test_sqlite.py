@@ -147,6 +147,13 @@ def test_a_store_of_an_older_schema_is_upgraded_and_its_lines_and_new_ones_are_f
         ).fetchall() == [("logs",)]
 
 
+def test_damage_that_sqlite_quotes_in_its_message_is_refused_in_a_sentence(path: Path) -> None:
+    SqliteBackend(f"sqlite:///{path}", home="").close()
+    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE", b"CREATE \x98\x98\x98\x98\x98"))
+    with pytest.raises(StorageError, match="cannot open"):
+        SqliteBackend(f"sqlite:///{path}", home="")
+
+
 def test_a_check_of_a_large_database_ends_in_time_and_says_how_far_it_came(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from holter.agent.watchdog import gaps, pulse
 from holter.agent.watchdog.account import EVERY, Account, grace
 from holter.agent.watchdog.daemon import Herald
 from holter.agent.watchdog.incidents import handled, news, open_incidents
+from holter.agent.watchdog.watchdog import Watchdog
 from holter.backends.base import Backend
 from holter.backends.ledger import Entry, day_of, pack
 from holter.backends.memory import MemoryBackend
@@ -223,6 +225,20 @@ def test_the_first_watchdog_of_a_host_has_no_downtime_to_tell_of(
     account.look(store, settings)
     assert open_incidents(store) == []
     assert gaps.unwatched(store, clock.now) == [(clock.now - HOUR, clock.now)]
+
+
+def test_a_host_that_wakes_up_when_only_the_pulse_is_due_hides_no_gap(
+    settings: Settings, clock: Any, on: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = awake = clock.now  # the monotonic clock stands still while the host sleeps
+    monkeypatch.setattr(clock, "monotonic", lambda: awake)
+    with closing(Watchdog(settings, clock=clock, once=True)) as dog:
+        dog.step()
+        awake = clock.now = began + pulse.EVERY - EVERY / 2
+        dog.step()
+        awake, clock.now = began + pulse.EVERY, began + HOUR
+        dog.step()
+        assert [(each.start, each.end) for each in gaps.of_host(dog._store(), "a")] == [(began, began + HOUR)]
 
 
 def test_after_a_gap_alerting_waits_for_one_grace_and_without_one_for_nothing(

@@ -24,7 +24,8 @@ def test_a_replaced_journal_is_closed_when_no_open_run_speaks_of_it(name: str, t
 
         def open_after(seconds: float) -> list[str]:
             held = {run.journal for run in store.runs(RunQuery(states=OPEN))}
-            close_replaced(store, store.processes(), held, NOON + seconds)
+            replaced = [each for each in store.processes() if each.moved_to is not None]
+            close_replaced(store, replaced, held, NOON + seconds)
             return sorted(each.journal for each in store.processes())
 
         assert open_after(SETTLED + 1) == ["j1", "j2"]  # the run is known by the journal that it began in

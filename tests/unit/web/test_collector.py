@@ -117,9 +117,8 @@ def test_what_is_refused_is_let_go_of_at_once(site: Site, fault: str) -> None:
     try:
         for _ in range(5):
             assert site.post("j1", 7, body).status in (409, 422)
-        wait_until(
-            lambda: not kept(), "the last answer to be let go of"
-        )  # it came before its thread was done
+        # An answer comes before its thread is done.
+        wait_until(lambda: not kept(), "the last one to be let go of")
     finally:
         gc.enable()
 
