@@ -5,6 +5,7 @@ pooler may hand each to another server process: limits and the schema are set by
 from __future__ import annotations
 
 import os
+import time
 from contextlib import contextmanager, suppress
 
 from .errors import StorageError, UnknownBackend
@@ -23,14 +24,16 @@ except ImportError as missing:
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any, NoReturn
+    from collections.abc import Generator, Iterator
+    from typing import Any, NoReturn, TypeVar
 
+    T = TypeVar("T")
     Connection = psycopg.Connection[tuple[Any, ...]]
 
 SCHEMA = "holter"
 CONNECT_SECONDS = 10
 STATEMENT_SECONDS = 60  # for one statement; those of retention may take longer
+ANSWER_SECONDS = 10  # beyond that time, in which the server must have said that it gave up
 IDLE_SECONDS = 60  # inside a transaction, should this process be stopped in the middle of one
 _KEEPALIVES = {"keepalives": 1, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 AGAIN = (  # rolled back whole, and likely to succeed when it is done again
@@ -40,6 +43,26 @@ AGAIN = (  # rolled back whole, and likely to succeed when it is done again
 )
 LockNotAvailable, CheckViolation = errors.LockNotAvailable, errors.CheckViolation
 _OPEN: set[Link] = set()
+
+
+class _Patient(psycopg.Connection["tuple[Any, ...]"]):
+    """Waits `patience` seconds for each answer. The kernel sees that a host is gone; a server or a pooler that was
+    stopped, or lost the session, goes on to acknowledge what it will never answer."""
+
+    patience = float("inf")
+
+    def wait(self, gen: Generator[Any, Any, T], *args: Any, **kwargs: Any) -> T:
+        return super().wait(self._within(gen), *args, **kwargs)
+
+    def _within(self, gen: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
+        end = time.monotonic() + self.patience
+        try:
+            ready = yield next(gen)
+            while ready or time.monotonic() < end:  # nothing is ready: psycopg asks ten times a second
+                ready = yield gen.send(ready)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
+        raise errors.OperationalError(f"no answer within {self.patience:g} s")
 
 
 class Link:
@@ -63,13 +86,13 @@ class Link:
                 f"{self.name}: {self.said(error)}", hint="write postgresql://user:password@host:5432/database"
             ) from None
         self._password = str(self._options.get("password") or "")  # as it is without %-signs
-        self._db: Connection | None = None
+        self._db: _Patient | None = None
         self.opened = True
         _OPEN.add(self)
 
     # --- the connection ---
 
-    def connection(self) -> Connection:
+    def connection(self) -> _Patient:
         if not self.opened:
             raise StorageError(
                 f"{self.name} is closed here", hint="after a fork or a close, open the store again"
@@ -78,13 +101,13 @@ class Link:
             self._db = self.connect()
         return self._db
 
-    def connect(self) -> Connection:
+    def connect(self) -> _Patient:
         """A connection of its own; the caller closes it."""
         seconds = CONNECT_SECONDS if self._timeout is None else max(2, round(self._timeout))
         given: dict[str, Any] = {"application_name": "holter", "connect_timeout": seconds, **_KEEPALIVES}
         given |= {"tcp_user_timeout": 30_000, "client_encoding": "utf8", **self._options}
         try:
-            return psycopg.connect(**given, autocommit=True, prepare_threshold=None)
+            return _Patient.connect(**given, autocommit=True, prepare_threshold=None)
         except psycopg.Error as error:
             raise StorageError(f"cannot open {self.name}: {self.said(error)}") from None
 
@@ -147,13 +170,13 @@ class Link:
         sql = self._opening(read, statement_seconds)
         held = self._db is not None and not self._db.closed
         try:
-            self.connection().execute(sql)
+            self._ask(sql, statement_seconds)
         except psycopg.Error as error:
             self._drop()
             if not held or not isinstance(error, psycopg.OperationalError):
                 self.refuse(error)
             try:
-                self.connection().execute(sql)
+                self._ask(sql, statement_seconds)
             except psycopg.Error as again:
                 self._drop()
                 self.refuse(again)
@@ -161,6 +184,11 @@ class Link:
             self._drop()
             raise
         return self.connection()
+
+    def _ask(self, sql: bytes, statement_seconds: int) -> None:
+        db = self.connection()
+        db.patience = statement_seconds + ANSWER_SECONDS
+        db.execute(sql)
 
     def _opening(self, read: bool, statement_seconds: int) -> bytes:
         lock = 0 if self._timeout is None else max(1, round(self._timeout * 1000))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -15,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from holter.backends import postgres_link
 from holter.backends.changes import wait_for_changes
 from holter.backends.clock import base32
 from holter.backends.errors import StorageError, StoreTooNew, UnknownBackend
@@ -185,6 +188,43 @@ def test_a_connection_that_is_lost_in_the_middle_is_an_error_once(
     assert len(failed) == 1
     assert tape.send(store) == len(tape.data)
     assert [run.state for run in store.runs(EVERYTHING)] == ["COMPLETED"]
+
+
+@pytest.fixture
+def stop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[psycopg.Connection[Any]], None]]:
+    """Stop the server's process behind a connection: the kernel acknowledges what comes, and nobody answers."""
+    monkeypatch.setattr(postgres_link, "ANSWER_SECONDS", 0.5)
+    stopped: list[int] = []
+
+    def stop(db: psycopg.Connection[Any]) -> None:
+        stopped.append(db.info.backend_pid)
+        os.kill(stopped[-1], signal.SIGSTOP)
+
+    yield stop
+    for each in stopped:
+        os.kill(each, signal.SIGCONT)
+
+
+def test_a_server_that_never_answers_is_replaced_between_calls(
+    store: PostgresBackend, stop: Callable[[psycopg.Connection[Any]], None]
+) -> None:
+    stop(store._link.connection())
+    with store._link.transaction(statement_seconds=1) as db:
+        assert db.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_server_that_never_answers_is_an_error_in_the_middle(
+    store: PostgresBackend, stop: Callable[[psycopg.Connection[Any]], None]
+) -> None:
+    def ask() -> None:
+        with store._link.transaction(statement_seconds=1) as db:
+            stop(db)
+            db.execute("SELECT 1")
+
+    tape = Tape().start("r1")
+    with pytest.raises(StorageError, match=r"no answer within 1\.5 s"):
+        ask()
+    assert tape.send(store) == len(tape.data)
 
 
 def test_a_lock_that_somebody_keeps_is_an_error_after_the_timeout(
