@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -194,10 +195,16 @@ class Call:
         if not isinstance(error, NotReady):
             self._enter(self._state_of(error))
 
-    def settle(self, *, cancel: bool) -> None:
-        """What the function submitted is waited for, or taken back as far as it has not begun."""
-        if self.task_runner is not None:
-            self.task_runner.close(cancel=cancel)
+    @contextmanager
+    def settled(self) -> Iterator[None]:
+        """What the function submits inside is waited for; where it fails, taken back as far as it has not begun."""
+        failed = True
+        try:
+            yield
+            failed = False
+        finally:
+            if self.task_runner is not None:
+                self.task_runner.close(cancel=failed)
 
     def close(self) -> None:
         """The run has ended: the hooks are called."""

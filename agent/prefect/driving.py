@@ -4,7 +4,7 @@ the time; around them stands what Prefect adds: states, hooks, transactions."""
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Generator
-from typing import Any
+from typing import Any, Self
 
 from ..drivers import DRIVERS
 from ..spec import Spec
@@ -28,13 +28,8 @@ def _body(what: Any) -> Callable[..., Any]:
         call = context.current_call()
         if not call.begin():
             return call.value
-        failed = True
-        try:
-            value = call.took(what.fn(*args, **kwargs))
-            failed = False
-            return value
-        finally:
-            call.settle(cancel=failed)
+        with call.settled():
+            return call.took(what.fn(*args, **kwargs))
 
     return body
 
@@ -44,13 +39,8 @@ def _async_body(what: Any) -> Callable[..., Any]:
         call = context.current_call()
         if not call.begin():
             return call.value
-        failed = True
-        try:
-            value = call.took(await what.fn(*args, **kwargs))
-            failed = False
-            return value
-        finally:
-            call.settle(cancel=failed)
+        with call.settled():
+            return call.took(await what.fn(*args, **kwargs))
 
     return body
 
@@ -70,28 +60,42 @@ def state_of(call: Call) -> State:
     return result  # type: ignore[no-any-return]
 
 
+class _Whole:
+    """All of a call: what is raised inside is how it ended, and goes no further."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._error: BaseException | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if error is not None:
+            self._error = error
+            self._call.failed(error)
+        return True
+
+    def end(self) -> BaseException | None:
+        """The call is over; returns what was raised, and does not keep it: it holds the frame that holds this."""
+        self._call.close()
+        error, self._error = self._error, None
+        return error
+
+
 def _run_plain(call: Call, return_state: bool) -> Any:
-    error: BaseException | None = None
-    try:
+    with _Whole(call) as whole:
         with call.inside() as stack:
             args, kwargs = call.prepare()
             if (transaction := call.transact()) is not None:
                 stack.enter_context(transaction)
             value = call.stage(call.what.recorded(*args, **kwargs))
         call.succeeded(value)
-    except BaseException as caught:  # noqa: BLE001 - it is raised again by `answer`
-        error = caught
-        call.failed(caught)
-    try:
-        call.close()
-        return call.answer(error, return_state)
-    finally:
-        error = None
+    return call.answer(whole.end(), return_state)
 
 
 async def _run_coroutine(call: Call, return_state: bool) -> Any:
-    error: BaseException | None = None
-    try:
+    with _Whole(call) as whole:
         with call.inside() as stack:
             args, kwargs = call.prepare()
             if (transaction := call.transact()) is not None:
@@ -99,36 +103,49 @@ async def _run_coroutine(call: Call, return_state: bool) -> Any:
                 await transaction.__aenter__()
             value = call.stage(await call.what.recorded(*args, **kwargs))
         call.succeeded(value)
-    except BaseException as caught:  # noqa: BLE001 - as above
-        error = caught
-        call.failed(caught)
-    try:
-        call.close()
-        return call.answer(error, return_state)
-    finally:
-        error = None
+    return call.answer(whole.end(), return_state)
 
 
-def _run_generator(call: Call, return_state: bool) -> Generator[Any, Any, Any]:
+class _Step:
+    """One step of a generator's body; what ends the body ends the call."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            return
+        if isinstance(error, (StopIteration, StopAsyncIteration)):
+            self._call.succeeded(getattr(error, "value", None))
+        else:
+            self._call.failed(error)
+        self._call.close()
+
+
+def _opened(call: Call) -> Any:
+    """The generator as Holter drives it."""
     with call.inside():
         args, kwargs = call.prepare()
         inner = call.what.recorded(*args, **kwargs)
     if call.refused is not None:
         raise call.refused
+    return inner
+
+
+def _run_generator(call: Call, return_state: bool) -> Generator[Any, Any, Any]:
+    inner = _opened(call)
     step, value = inner.send, None
     while True:
         try:
-            with call.inside():
-                call.begin() if call.run.run_count == 0 else None
+            with _Step(call), call.inside():
+                if not call.run.run_count:
+                    call.begin()
                 item = step(value)
         except StopIteration as stop:
-            call.succeeded(stop.value)
-            call.close()
             return stop.value
-        except BaseException as error:
-            call.failed(error)
-            call.close()
-            raise
         try:
             step, value = inner.send, (yield item)
         except GeneratorExit:
@@ -139,25 +156,16 @@ def _run_generator(call: Call, return_state: bool) -> Generator[Any, Any, Any]:
 
 
 async def _run_async_generator(call: Call, return_state: bool) -> AsyncGenerator[Any, Any]:
-    with call.inside():
-        args, kwargs = call.prepare()
-        inner = call.what.recorded(*args, **kwargs)
-    if call.refused is not None:
-        raise call.refused
+    inner = _opened(call)
     step, value = inner.asend, None
     while True:
         try:
-            with call.inside():
-                call.begin() if call.run.run_count == 0 else None
+            with _Step(call), call.inside():
+                if not call.run.run_count:
+                    call.begin()
                 item = await step(value)
         except StopAsyncIteration:
-            call.succeeded(None)
-            call.close()
             return
-        except BaseException as error:
-            call.failed(error)
-            call.close()
-            raise
         try:
             step, value = inner.asend, (yield item)
         except GeneratorExit:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from ...backends.errors import SlotTimeout, UnknownLimit
@@ -45,16 +45,11 @@ def concurrency(
     **_: Any,
 ) -> Iterator[None]:
     """Hold slots of limits that holter.yaml names; the kernel frees them when this process dies, whatever the lease."""
-    with translated():
-        found = known(names, strict)
-        if found:
-            held = slots(found, occupy, timeout_seconds)
-            held.__enter__()
-    try:
+    with ExitStack() as held:
+        with translated():
+            if found := known(names, strict):
+                held.enter_context(slots(found, occupy, timeout_seconds))
         yield
-    finally:
-        if found:
-            held.__exit__(None, None, None)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from ..concurrency import concurrency as slots
@@ -30,16 +30,11 @@ async def concurrency(
     **_: Any,
 ) -> AsyncIterator[None]:
     """Hold slots of limits that holter.yaml names, without stopping the event loop."""
-    with translated():
-        found = known(names, strict)
-        if found:
-            held = slots(found, occupy, timeout_seconds)
-            await held.__aenter__()
-    try:
+    async with AsyncExitStack() as held:
+        with translated():
+            if found := known(names, strict):
+                await held.enter_async_context(slots(found, occupy, timeout_seconds))
         yield
-    finally:
-        if found:
-            await held.__aexit__(None, None, None)
 
 
 async def rate_limit(
