@@ -26,7 +26,7 @@ from .agent.terminal.serving import serve, token
 from .agent.terminal.slotting import slots
 from .agent.terminal.top import top
 from .backends.errors import HolterError
-from .backends.fold import ENDINGS
+from .backends.states import ENDINGS
 
 SIGPIPE, SIGINT = 128 + 13, 128 + 2  # exit codes, as a shell counts them
 

@@ -23,7 +23,7 @@ from attrs import frozen
 
 from ..backends.clock import rfc3339
 from ..backends.records import Json, Run
-from ..backends.verdicts import FAILURES
+from ..backends.states import FAILURES
 from .changes import Change, Side, changes, diverged, is_slower
 from .trouble import trouble
 

@@ -12,9 +12,8 @@ from typing import Any
 
 from attrs import field, frozen
 
-from ..backends.fold import OPEN
 from ..backends.records import Json, Run
-from ..backends.verdicts import FAILURES
+from ..backends.states import FAILURES, OPEN
 from .masks import unseen
 
 SLOWER = 2.0  # times as long as in the last success, from which on a step is worth a word,

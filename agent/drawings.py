@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-from ..backends.fold import OPEN
 from ..backends.records import Json
-from ..backends.verdicts import FAILURES
+from ..backends.states import FAILURES, OPEN
 
 STEP, HEIGHT = 6, 18  # pixels of a tick
 

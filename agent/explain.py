@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from attrs import asdict, field, frozen
 
 from ..backends.clock import rfc3339
-from ..backends.fold import CONDITIONS, ENDINGS
 from ..backends.records import Json, Run, Transition
 from ..backends.schedule import format_duration
+from ..backends.states import CONDITIONS, ENDINGS
 from .setting_types import Rule
 from .trouble import trouble
 from .watchdog import outbox, pulse

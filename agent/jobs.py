@@ -17,9 +17,9 @@ from attrs import asdict, evolve, field, frozen
 from ..backends.base import Backend, Registry
 from ..backends.errors import ScheduleError
 from ..backends.expected import Expectation
-from ..backends.fold import ENDINGS, OPEN
 from ..backends.records import Json, Run, RunQuery
 from ..backends.schedule import parse_rate
+from ..backends.states import ENDINGS, OPEN
 from ..backends.verdicts import JobRecord, Span
 from ..backends.zones import SEEN, Start, mismatch, off_turn
 from .setting_types import Settings

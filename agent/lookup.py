@@ -6,8 +6,8 @@ from collections import defaultdict
 
 from ..backends.base import Backend
 from ..backends.errors import AmbiguousRun, RunNotFound
-from ..backends.fold import OPEN
 from ..backends.records import Json, Run, RunQuery
+from ..backends.states import OPEN
 
 SHOWN = 3  # candidates that an ambiguous prefix names
 STEPS = 500  # live tasks that are looked at for their progress

@@ -11,10 +11,10 @@ from attrs import evolve, frozen
 
 from ..backends.base import Backend
 from ..backends.clock import rfc3339
-from ..backends.fold import ENDINGS
 from ..backends.ledger import Entry, Evidence, completeness, decide, lateness
 from ..backends.records import JobSummary, Json, Retention, RunQuery
-from ..backends.verdicts import FAILURES, Expectation, JobRecord, Turn, Verdict, judge, turns
+from ..backends.states import ENDINGS, FAILURES
+from ..backends.verdicts import Expectation, JobRecord, Turn, Verdict, judge, turns
 from . import jobs, ledgers
 from .jobs import Registered
 from .settings import Settings

@@ -6,7 +6,7 @@ from typing import NewType
 
 from attrs import field, frozen
 
-from ..backends.fold import CONDITIONS, ENDINGS
+from ..backends.states import CONDITIONS, ENDINGS
 
 Seconds = NewType("Seconds", float)
 Bytes = NewType("Bytes", int)

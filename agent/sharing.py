@@ -20,7 +20,7 @@ from ..backends.clock import rfc3339, token
 from ..backends.errors import HolterError
 from ..backends.records import Bucket, Json, RunQuery
 from ..backends.schedule import format_duration
-from ..backends.verdicts import FAILURES
+from ..backends.states import FAILURES
 from . import drawings
 from .reports import JobReport, Report, report, status_of
 from .setting_types import Settings

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from ..backends.fold import ENDINGS
 from ..backends.records import Json
+from ..backends.states import ENDINGS
 from . import identity
 from .leases import dead
 

@@ -8,14 +8,13 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from attrs import evolve, frozen
 
-from ..backends.fold import OPEN
 from ..backends.records import Json, Run
+from ..backends.states import FAILURES, OPEN
 
 WAITS, RUNS, FAILS, DELAYS = "waits", "runs", "fails", "delays"  # kinds of spans
 MOST = 60  # rows, beyond which runs are put together by name
 SAMPLES = 5  # runs in trouble of one name that have rows of their own then
 GRAIN = 400  # parts of the axis, between which the spans of runs put together are not told apart
-_BAD = ("FAILED", "TIMED_OUT", "CRASHED")
 
 
 @frozen
@@ -118,7 +117,7 @@ def _row(run: Run, depth: int, origin: float, now: float) -> Row:
         seconds=max(0.0, spent),
         spans=tuple(_moved(span, origin) for span in spans(run, now)),
         attempts=run.attempt,
-        failures=int(run.state in _BAD),
+        failures=int(run.state in FAILURES),
         live=int(run.state in OPEN),
     )
 
@@ -153,7 +152,7 @@ def _attempt(run: Run, each: Json, after: Sequence[Json], end: float) -> Iterato
     again = after[0].get("started_at") if after else None
     stop = stop if stop is not None else again if again is not None else end
     last = not after and run.state != "RETRYING"
-    yield Span(FAILS if not last or run.state in _BAD else RUNS, start, stop)
+    yield Span(FAILS if not last or run.state in FAILURES else RUNS, start, stop)
     if not last:
         yield Span(DELAYS, stop, end if again is None else again)
 

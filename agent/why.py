@@ -11,7 +11,7 @@ from urllib.parse import quote
 from ..backends.base import Backend
 from ..backends.expected import median
 from ..backends.records import Json, LogQuery, Run, RunQuery
-from ..backends.verdicts import FAILURES
+from ..backends.states import FAILURES
 from .causes import Case, Digest, digest
 from .changes import Side
 

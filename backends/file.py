@@ -26,8 +26,8 @@ from .file_format import (
 )
 from .file_index import files, survey
 from .file_registry import FileRegistry
-from .fold import sound
 from .lines import batch
+from .soundness import sound
 from .sqlite import SqliteBackend
 from .urls import path_of, redacted
 
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .clock import Clock
+    from .digest import Digest
     from .file_format import Json, Lines
-    from .fold import Digest
     from .records import (
         Bucket,
         JobRuns,

@@ -9,6 +9,7 @@ import os
 import sqlite3
 
 from .clock import root_of
+from .digest import digest
 from .file_format import (
     chunks,
     journal_file,
@@ -19,8 +20,8 @@ from .file_format import (
     size_of,
     unsealed,
 )
-from .fold import digest, sound
 from .lines import decode
+from .soundness import sound
 from .sqlite import SqliteBackend
 from .sqlite_rows import forget_roots, put_journal, put_rows, put_runs
 

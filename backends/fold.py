@@ -13,23 +13,18 @@ the same still counts.
 from __future__ import annotations
 
 from .clock import root_of
+from .soundness import HEADER, fits, is_count, is_number
+from .states import OPEN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable
+    from collections.abc import Callable
     from typing import Any
 
     Doc = dict[str, Any]
     Event = dict[str, Any]
-    Shape = dict[str, Callable[[Any], bool]]
 
-ENDINGS = ("COMPLETED", "FAILED", "TIMED_OUT", "CANCELLED", "CRASHED", "SKIPPED")
-OPEN = ("PENDING", "RUNNING", "RETRYING")
-STATES = OPEN + ENDINGS
-CONDITIONS = ("unresponsive", "stalled", "lost", "overdue")
-STALE = ("unresponsive", "stalled", "lost")
 SAMPLES = 60  # of what a process used, in its record
-KINDS = ("flow", "task", "command")
 
 _OWN = ("start", "attempt", "retry", "end")  # what only the process itself says
 _WEIGHT = {"proof": 1, "cancel": 1, "mark": 2}  # a verdict's weight by who gave it
@@ -98,140 +93,6 @@ def transitions(before: tuple[str, list[str]] | None, doc: Doc, at: float) -> li
             if name not in doc["conditions"]:
                 rows.append({"from": state, "to": doc["state"], "condition": f"-{name}"})
     return [{**row, "run_id": doc["id"], "at": at, "reason": doc["reason"]} for row in rows]
-
-
-class Digest:
-    """What one batch means: the rows that a store has to write, computed without touching it.
-
-    `docs`: changed run documents by id. `events`: (run id, position, event). `logs`: (run id, event).
-    `transitions`: rows as `transitions()` gives them. `process`: the journal's record, changed in place.
-    """
-
-    __slots__ = ("docs", "events", "logs", "process", "transitions")
-
-    def __init__(self, process: Doc) -> None:
-        self.process = process
-        self.docs: dict[str, Doc] = {}
-        self.events: list[tuple[str, int, Event]] = []
-        self.logs: list[tuple[str, Event]] = []
-        self.transitions: list[dict[str, Any]] = []
-
-
-def digest(
-    journal: str,
-    lines: Iterable[tuple[int, Event | None]],
-    process: Doc,
-    load: Callable[[list[str]], dict[str, Doc]],
-    now: float,
-) -> Digest:
-    """Fold a batch. `process` is the journal's record so far ({} for a new one); `load` fetches the documents
-    of runs by id; `now` is the store's clock (Unix seconds).
-
-    A journal whose header names what it is a `copy_of` brings its transitions along; none are derived from it.
-    """
-    out = Digest(process)
-    touched: dict[str, list[Event]] = {}
-    for position, event in lines:
-        if event is None:
-            process["damaged"] = process.get("damaged", 0) + 1
-        elif event["event"] in _OF_PROCESS:
-            _OF_PROCESS[event["event"]](process, event)
-        elif sound(event, touched):
-            run_id = event["run"]
-            touched.setdefault(run_id, []).append(event)
-            if event["event"] == "log":
-                out.logs.append((run_id, event))
-            elif event["event"] in _KEPT:
-                out.events.append((run_id, position, _without_journal(event)))
-            elif event["event"] == "transition":
-                out.transitions.append(_copied(event))
-    process["received_at"] = now
-    copied = "copy_of" in process.get("header", {})
-    if not copied:
-        out.transitions.clear()
-    known = load(list(touched)) if touched else {}
-    for run_id, events in touched.items():
-        doc = known.get(run_id)
-        before = (doc["state"], doc["conditions"]) if doc and "kind" in doc else None
-        if doc is None:
-            doc = {"id": run_id, "root_id": root_of(run_id)}
-        for event in events:
-            apply(doc, event, journal)
-        settle(doc)
-        out.docs[run_id] = doc
-        if not copied:
-            out.transitions += transitions(before, doc, now)
-    return out
-
-
-def _without_journal(event: Event) -> Event:
-    return {key: value for key, value in event.items() if key != "journal"} if "journal" in event else event
-
-
-def _copied(event: Event) -> dict[str, Any]:
-    said = {key: event.get(key) for key in ("from", "to", "condition", "reason")}
-    return {**said, "run_id": event["run"], "at": event["at"]}
-
-
-def sound(event: Event, known: Container[str] = ()) -> bool:
-    """Whether an event is about a run and has the shape that fold and readers rely on: a journal may come from
-    anywhere, and one odd event must not make a store unreadable. `known`: ids of runs that were looked at before."""
-    kind, run = event["event"], event.get("run")
-    at: Any = event.get("at")
-    if kind not in _FOLDS or not _number(at) or not 0 <= at < 1e11:
-        return False
-    if not isinstance(run, str) or (run not in known and not _is_id(run)):
-        return False
-    if kind == "log":  # most lines are, and any text will do
-        return True
-    return _fits(_SHAPES.get(kind, {}), event) and _has(kind, event)
-
-
-def _is_id(run: str) -> bool:
-    if not (0 < len(run) <= 80 and run.isascii() and run[0] != "."):
-        return False
-    return run.replace(".", "").replace("-", "").isalnum()
-
-
-def _has(kind: str, event: Event) -> bool:
-    """What an event of this kind cannot do without."""
-    if kind == "start":
-        return event.get("kind") in KINDS and event.get("name") is not None
-    if kind == "end":
-        return event.get("state") in ENDINGS
-    if kind == "transition":
-        return event.get("to") in STATES and event.get("from") in (None, *STATES)
-    if kind == "judge":
-        condition = event.get("condition")
-        return event.get("state") in ENDINGS if condition is None else condition in CONDITIONS
-    return all(event.get(key) is not None for key in _NEEDED.get(kind, ()))
-
-
-def _fits(shape: Shape, event: Event) -> bool:
-    for key, value in event.items():
-        if value is not None and key in shape and not shape[key](value):
-            return False
-    return True
-
-
-def _number(value: Any) -> bool:
-    return type(value) in (int, float) and -1e15 < value < 1e15  # neither a bool nor NaN
-
-
-def _count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2**53
-
-
-def _text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
-
-
-def _object(value: Any) -> bool:
-    return isinstance(value, dict)
 
 
 # --- one small function per kind of event --------------------------------------------------------------------
@@ -312,7 +173,7 @@ def _progress(doc: Doc, event: Event) -> None:
 
 
 def _reached(said: dict[str, Any]) -> tuple[float, float, str]:
-    return said["at"], said["done"] if _number(said["done"]) else 0, repr(said)
+    return said["at"], said["done"] if is_number(said["done"]) else 0, repr(said)
 
 
 def _artifact(doc: Doc, event: Event) -> None:
@@ -353,12 +214,12 @@ def _advance(doc: Doc, rank: int, state: str) -> None:
 
 
 def _process(process: Doc, event: Event) -> None:
-    if _fits(_HEADER, event):
+    if fits(HEADER, event):
         process["header"] = {key: value for key, value in event.items() if key not in ("event", "c")}
 
 
 def _beat(process: Doc, event: Event) -> None:
-    if _number(event.get("at")) and _count(event.get("seq")):
+    if is_number(event.get("at")) and is_count(event.get("seq")):
         process["beat_at"] = event["at"]
         process["beats"] = event["seq"]
         _sample(process, event)
@@ -367,7 +228,7 @@ def _beat(process: Doc, event: Event) -> None:
 def _sample(process: Doc, event: Event) -> None:
     """Keep at most SAMPLES beats that say what the process used; where they become more, every other one goes."""
     said = [event["at"], event.get("rss"), event.get("cpu")]
-    if said[1:] == [None, None] or not all(each is None or _number(each) for each in said):
+    if said[1:] == [None, None] or not all(each is None or is_number(each) for each in said):
         return
     rows = process.setdefault("samples", [])
     if rows and said[0] - rows[-1][0] < process.get("sample_every", 0.0):
@@ -379,7 +240,7 @@ def _sample(process: Doc, event: Event) -> None:
 
 
 def _close(process: Doc, event: Event) -> None:
-    process["closed_at"] = event["at"] if _number(event.get("at")) else 0.0
+    process["closed_at"] = event["at"] if is_number(event.get("at")) else 0.0
 
 
 def _moved(process: Doc, event: Event) -> None:
@@ -391,41 +252,7 @@ _STARTING = (
     *("kind", "name", "run_name", "project", "tags", "parameters"),
     *("code", "check", "cause", "argv", "cwd"),
 )
-_OF_JOURNAL: Shape = {"journal": _text}
 _ENDING = ("state", "at", "seconds", "reason", "result", "error", "exit_code", "signal", "usage", "about")
-_KEPT = ("start", "attempt", "retry", "end", "judge", "artifact", "slot", "drop")
-_SHAPES: dict[str, Shape] = {
-    "start": {
-        **_OF_JOURNAL,
-        **dict.fromkeys(("kind", "name", "run_name", "project", "parent", "cwd"), _text),
-        **dict.fromkeys(("parameters", "code", "check", "cause"), _object),
-        **dict.fromkeys(("tags", "argv"), _texts),
-    },
-    "attempt": {**_OF_JOURNAL, "attempt": _count},
-    "retry": {**_OF_JOURNAL, "attempt": _count, "delay": _number, "reason": _text, "error": _object},
-    "end": {
-        **_OF_JOURNAL,
-        **dict.fromkeys(("state", "reason", "signal"), _text),
-        **dict.fromkeys(("error", "usage"), _object),
-        **dict.fromkeys(("seconds", "exit_code"), _number),
-    },
-    "judge": dict.fromkeys(("state", "by", "condition", "reason"), _text),
-    "progress": {"text": _text},
-    "artifact": dict.fromkeys(("key", "type", "description"), _text),
-    "slot": {"limit": _text, "waited": _number, "held": _number},
-    "drop": {"lines": _count, "bytes": _count},
-    "forgot": {"lines": _count},
-    "transition": dict.fromkeys(("from", "to", "condition", "reason"), _text),
-}
-_NEEDED = {"attempt": ("attempt",), "retry": ("attempt",), "forgot": ("lines",)}
-_HEADER: Shape = {
-    **dict.fromkeys(("host", "user", "project", "cwd", "boot", "python", "store", "zone"), _text),
-    "heartbeat": _number,
-    "utc_offset": lambda value: _number(value) and abs(value) <= 86400,
-    "pid": _count,
-    "argv": _texts,
-    "code": _object,
-}
 _FOLDS: dict[str, Callable[[Doc, Event], None]] = {
     "start": _start,
     "attempt": _attempt,
@@ -440,7 +267,7 @@ _FOLDS: dict[str, Callable[[Doc, Event], None]] = {
     "forgot": _forgot,
     "transition": _transition,
 }
-_OF_PROCESS: dict[str, Callable[[Doc, Event], None]] = {
+OF_PROCESS: dict[str, Callable[[Doc, Event], None]] = {
     "process": _process,
     "beat": _beat,
     "moved": _moved,

@@ -7,7 +7,6 @@ right, not to be fast. `memory:name` names a space; all handles of one process o
 from __future__ import annotations
 
 import copy
-import re
 import threading
 from collections import defaultdict
 from collections.abc import Collection
@@ -16,9 +15,10 @@ from typing import Any
 
 from attrs import evolve
 
+from .answers import has_words, log_of, process_of, words_of
 from .clock import SYSTEM, Clock, root_of
+from .digest import digest
 from .errors import OffsetMismatch
-from .fold import OPEN, digest
 from .lines import batch
 from .records import (
     Bucket,
@@ -36,9 +36,8 @@ from .records import (
     RunQuery,
     Transition,
 )
+from .states import FAILURES, OPEN
 from .urls import redacted
-
-FAILURES = ("FAILED", "TIMED_OUT", "CRASHED")
 
 
 class _Space:
@@ -328,47 +327,6 @@ def matches(query: RunQuery, run: Run) -> bool:
 
 def _old(run: Run, retention: Retention) -> bool:
     return run.created_at < (retention.failures_before if run.state in FAILURES else retention.runs_before)
-
-
-def log_of(seq: int, run_id: str, event: Json) -> Log:
-    """A log event as the line that readers get."""
-    return Log(
-        seq,
-        run_id,
-        event["at"],
-        str(event.get("level") or "INFO"),
-        str(event.get("stream") or "log"),
-        str(event.get("text") or ""),
-    )
-
-
-def process_of(journal: str, offset: int, record: Json) -> Process:
-    """A journal's record of the fold as readers get it."""
-    return Process(
-        journal=journal,
-        offset=offset,
-        header=record.get("header", {}),
-        beat_at=record.get("beat_at"),
-        beats=record.get("beats") or 0,
-        received_at=record.get("received_at", 0.0),
-        closed_at=record.get("closed_at"),
-        damaged=record.get("damaged", 0),
-        samples=tuple(
-            {"at": at, "rss_bytes": rss, "cpu_seconds": cpu} for at, rss, cpu in record.get("samples", ())
-        ),
-        moved_to=record.get("moved_to"),
-    )
-
-
-def words_of(text: str) -> set[str]:
-    """The words of a text as the search sees them: letters and digits, without regard to case."""
-    return set(re.findall(r"[^\W_]+", text.lower()))
-
-
-def has_words(words: set[str], text: str) -> bool:
-    """Whether all of these (from `words_of`) are words of the text."""
-    lower = text.lower()
-    return all(word in lower for word in words) and words <= words_of(text)
 
 
 def _brief(run: Run) -> Json:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import postgres_reads as reads
 from .clock import SYSTEM
+from .digest import digest
 from .errors import OffsetMismatch
-from .fold import digest
 from .lines import batch
 from .postgres_link import AGAIN, Link
 from .postgres_registry import PostgresRegistry
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
     from .clock import Clock
-    from .fold import Digest
+    from .digest import Digest
     from .many import Batch
     from .postgres_link import Connection
     from .records import (

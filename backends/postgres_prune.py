@@ -6,10 +6,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .errors import StorageError
-from .memory import FAILURES
 from .postgres_link import LockNotAvailable
 from .postgres_schema import PARTITIONED, born_of, month_after, months_of, partition
 from .records import Pruned, Retention
+from .states import FAILURES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,10 +5,10 @@ from __future__ import annotations
 from json import dumps, loads
 from typing import TYPE_CHECKING, Any
 
+from .answers import has_words, process_of, words_of
 from .clock import root_of
 from .figures import buckets, figures, job_runs
 from .globs import is_pattern, regex
-from .memory import has_words, process_of, words_of
 from .postgres_schema import SCHEMA_VERSION, born_of, months_of
 from .records import Bucket, JobRuns, JobSummary, Json, Log, LogQuery, Process, Run, RunQuery, Transition
 

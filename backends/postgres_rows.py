@@ -11,7 +11,7 @@ from .rows import RUN_COLUMNS, body, log_row, project_of, run_row, transition_ro
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .fold import Digest
+    from .digest import Digest
     from .postgres_link import Connection
     from .records import Json
 

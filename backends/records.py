@@ -11,8 +11,8 @@ from typing import Any
 from attrs import field, frozen
 
 from .clock import rfc3339
-from .fold import ENDINGS, OPEN, STALE
 from .shapes import ABOUT, CAUSE, CHECK, CODE, ERROR, PROGRESS, USAGE, fitting
+from .states import ENDINGS, FAILURES, STALE, STATES
 
 Json = dict[str, Any]
 
@@ -127,7 +127,7 @@ class Run:
     @property
     def well(self) -> bool:
         """True where nobody has to look: completed, skipped or cancelled, or live without a condition."""
-        return self.state not in ("FAILED", "TIMED_OUT", "CRASHED") and not self.conditions
+        return self.state not in FAILURES and not self.conditions
 
     def _repr_html_(self) -> str:
         """What a notebook shows of the run."""
@@ -302,11 +302,11 @@ class RunQuery:
 
     def plain_states(self) -> tuple[str, ...]:
         """The states among `states`, in the store's spelling."""
-        return tuple(name.upper() for name in self.states if name.upper() in OPEN + ENDINGS)
+        return tuple(name.upper() for name in self.states if name.upper() in STATES)
 
     def plain_conditions(self) -> tuple[str, ...]:
         """The conditions among `states`; `stale` stands for its three."""
-        names = [name.lower() for name in self.states if name.upper() not in OPEN + ENDINGS]
+        names = [name.lower() for name in self.states if name.upper() not in STATES]
         return tuple(sorted({each for name in names for each in (STALE if name == "stale" else (name,))}))
 
 

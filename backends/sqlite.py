@@ -14,8 +14,8 @@ import sqlite3
 from contextlib import contextmanager, suppress
 
 from .clock import SYSTEM
+from .digest import digest
 from .errors import OffsetMismatch, StorageError, StoreTooNew
-from .fold import digest
 from .forever import keep
 from .gate import Gate
 from .lines import batch
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .clock import Clock
-    from .fold import Digest
+    from .digest import Digest
     from .many import Batch
     from .records import (
         Bucket,

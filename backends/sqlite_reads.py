@@ -8,12 +8,13 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .answers import has_words, process_of, words_of
 from .errors import StorageError
-from .memory import FAILURES, has_words, process_of, words_of
 from .records import Json, Log, LogQuery, Process, Pruned, Retention, Run, RunQuery
 from .sqlite_rows import forget_roots
 from .sqlite_text import Damaged, loaded, unreadable
 from .sqlite_where import where_of
+from .states import FAILURES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-    from .fold import Digest
+    from .digest import Digest
     from .records import Json
 
 _TOGETHER = 16

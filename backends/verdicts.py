@@ -16,6 +16,7 @@ from .clock import rfc3339
 from .expected import EARLY, Expectation, Turn, longest, median, walk
 from .records import Json, Run
 from .schedule import format_duration, parse_rate
+from .states import FAILURES
 from .zones import Mismatch
 
 __all__ = [
@@ -31,7 +32,6 @@ __all__ = [
     "longest",
     "turns",
 ]
-FAILURES = ("FAILED", "TIMED_OUT", "CRASHED")
 TURNS = 100_000  # at most, of one question
 COUNTED = 1000  # misses in a row that are counted one by one
 

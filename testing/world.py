@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from hypothesis import strategies as st
 
 from ..backends.clock import base32
-from ..backends.fold import CONDITIONS, ENDINGS
+from ..backends.states import CONDITIONS, ENDINGS
 from .places import NOON
 from .tapes import Tape
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from attrs import evolve, frozen
 
 from ...backends.base import Backend
-from ...backends.fold import ENDINGS
 from ...backends.records import Log, LogQuery, Run, RunQuery
+from ...backends.states import ENDINGS
 from . import screen
 from .text import clean, line
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ...backends.fold import CONDITIONS, KINDS, STATES
+from ...backends.states import CONDITIONS, KINDS, STATES
 from . import formats, screen
 from .formats import shaped
 from .options import DURATION, RUN_HELP, AnyCase, as_json, run_argument

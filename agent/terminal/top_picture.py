@@ -10,8 +10,8 @@ from attrs import evolve, field, frozen
 
 from ...backends.base import Backend
 from ...backends.clock import rfc3339
-from ...backends.fold import ENDINGS, OPEN
 from ...backends.records import Json, Run, RunQuery
+from ...backends.states import ENDINGS, OPEN
 from ..identity import host
 from ..lookup import steps_now
 from ..occupancy import Occupancy, occupancy

@@ -8,7 +8,7 @@ from attrs import evolve, frozen
 
 from ...backends.base import Ledger
 from ...backends.records import RunQuery
-from ...backends.verdicts import FAILURES
+from ...backends.states import FAILURES
 from ..reports import Report
 
 CELLS = 12  # spans of time, and newest runs

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from ...backends.base import Backend
 from ...backends.clock import Clock, rfc3339
-from ...backends.fold import CONDITIONS
 from ...backends.records import RunQuery
 from ...backends.schedule import format_duration
+from ...backends.states import CONDITIONS
 from .. import identity, ledgers
 from ..settings import Settings
 from . import gaps

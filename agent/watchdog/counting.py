@@ -18,8 +18,8 @@ from urllib.parse import quote
 from attrs import asdict, define, field
 
 from ...backends.base import Backend
-from ...backends.fold import ENDINGS
 from ...backends.records import Json, Run, Transition
+from ...backends.states import ENDINGS
 from . import outbox
 
 KIND = "counted"  # kind of document

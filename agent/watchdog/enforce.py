@@ -24,9 +24,9 @@ from attrs import define, field, frozen
 
 from ...backends.base import Backend
 from ...backends.clock import Clock
-from ...backends.fold import OPEN
 from ...backends.records import Run, RunQuery
 from ...backends.schedule import format_duration
+from ...backends.states import OPEN
 from .adopt import Live
 from .bounds import GRACE, Expected
 from .headers import Header, Who, who

@@ -21,7 +21,7 @@ from ... import __version__
 from ...backends.base import Backend
 from ...backends.clock import root_of
 from ...backends.records import Json, Log, Run
-from ...backends.verdicts import FAILURES
+from ...backends.states import FAILURES
 from ..tracing import parse
 
 TEXT = 8_000  # characters of one attribute

@@ -17,9 +17,9 @@ from typing import Any
 
 from ...backends.base import Backend
 from ...backends.clock import Clock
-from ...backends.fold import OPEN
 from ...backends.records import LogQuery, Run, RunQuery
 from ...backends.schedule import format_duration
+from ...backends.states import OPEN
 from .. import identity
 from .adopt import Live
 from .afar import Afar

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
-from ...backends.fold import CONDITIONS, ENDINGS, STALE
+from ...backends.states import CONDITIONS, ENDINGS, STALE
 from ..settings import Rule
 
 if TYPE_CHECKING:

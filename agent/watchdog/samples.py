@@ -5,8 +5,8 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from ...backends.errors import SettingsError
-from ...backends.fold import CONDITIONS, ENDINGS
 from ...backends.records import Json, Run
+from ...backends.states import CONDITIONS, ENDINGS
 from ..setting_types import EVENTS
 from . import digest
 from .message import Facts, compose

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from attrs import frozen
 
 from ...backends.base import Backend
-from ...backends.fold import digest
+from ...backends.digest import digest
 from ...backends.lines import decode
 from .bindings import Projects
 from .inflate import inflated, too_large

@@ -20,9 +20,9 @@ from attrs import field, frozen
 from ... import __version__
 from ...backends.base import Backend
 from ...backends.clock import base32, new_id
-from ...backends.fold import OPEN
 from ...backends.lines import encode
 from ...backends.records import Json, Run, RunQuery
+from ...backends.states import OPEN
 from .. import jobs
 from ..journal import FORMAT
 from ..setting_types import Settings

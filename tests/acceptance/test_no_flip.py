@@ -18,8 +18,8 @@ import pytest
 from holter.backends.base import Backend
 from holter.backends.clock import new_id
 from holter.backends.errors import OffsetMismatch
-from holter.backends.fold import ENDINGS
 from holter.backends.lines import encode
+from holter.backends.states import ENDINGS
 from holter.testing import SITES
 from holter.testing.tapes import push
 

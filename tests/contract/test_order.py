@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from holter.backends.fold import digest
+from holter.backends.digest import digest
 from holter.backends.lines import batch
 from holter.backends.records import Json
 from holter.testing.places import NOON

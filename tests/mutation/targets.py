@@ -20,11 +20,11 @@ class Target(NamedTuple):
         return self.module.rpartition("/")[2].removesuffix(".py")
 
 
+_FOLD = ("unit/backends/test_digest.py", "unit/backends/test_fold.py", "contract/test_order.py")
 TARGETS = (
-    Target(
-        "backends/fold.py",
-        ("unit/backends/test_digest.py", "unit/backends/test_fold.py", "contract/test_order.py"),
-    ),
+    Target("backends/fold.py", _FOLD),
+    Target("backends/digest.py", _FOLD),
+    Target("backends/soundness.py", _FOLD),
     Target("backends/verdicts.py", ("unit/backends/test_problems.py", "unit/backends/test_verdicts.py")),
     Target("backends/ledger.py", ("unit/backends/test_ledger.py",)),
     Target("agent/ledgers.py", ("unit/agent/test_ledgers.py",)),

@@ -15,9 +15,9 @@ from starlette.responses import RedirectResponse, Response
 from ....backends.base import Backend
 from ....backends.clock import SYSTEM
 from ....backends.errors import HolterError
-from ....backends.fold import ENDINGS
 from ....backends.records import Run
 from ....backends.schedule import parse_duration
+from ....backends.states import ENDINGS
 from ... import identity
 from ...rerun import command_of, environment
 from ...watchdog import cancelling, outbox

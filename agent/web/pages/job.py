@@ -17,7 +17,7 @@ from ....backends.clock import SYSTEM
 from ....backends.ledger import Entry
 from ....backends.records import Bucket, Json, Run, RunQuery
 from ....backends.schedule import time_zone
-from ....backends.verdicts import FAILURES
+from ....backends.states import FAILURES
 from ... import jobs, ledgers, reports
 from ...drawings import kind_of
 from ...trouble import trouble

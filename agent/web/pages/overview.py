@@ -15,8 +15,8 @@ from ....backends.base import Backend
 from ....backends.clock import SYSTEM
 from ....backends.errors import ScheduleError
 from ....backends.expected import Expectation
-from ....backends.fold import OPEN
 from ....backends.records import JobRuns, Json, RunQuery
+from ....backends.states import OPEN
 from ... import jobs
 from ...drawings import kind_of
 from ...ledgers import HEAD

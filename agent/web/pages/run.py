@@ -20,7 +20,7 @@ from starlette.responses import Response
 from ....backends.base import Backend
 from ....backends.clock import SYSTEM
 from ....backends.records import JobSummary, Json, Run, RunQuery
-from ....backends.verdicts import FAILURES
+from ....backends.states import FAILURES
 from ... import images
 from ...occupancy import occupancy, places_of
 from ...watchdog.cancelling import asked

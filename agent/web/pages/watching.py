@@ -9,8 +9,8 @@ from starlette.responses import Response
 
 from ....backends.base import Backend
 from ....backends.clock import SYSTEM
-from ....backends.fold import OPEN
 from ....backends.records import Json, RunQuery
+from ....backends.states import OPEN
 from ...occupancy import occupancy, run_states
 from ...terminal.text import unix
 from ...watchdog import host_watch, outbox, pulse

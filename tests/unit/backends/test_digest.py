@@ -9,18 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holter.backends.fold import (
-    CONDITIONS,
-    ENDINGS,
-    SAMPLES,
-    STATES,
-    Digest,
-    apply,
-    digest,
-    settle,
-    sound,
-    transitions,
-)
+from holter.backends.digest import Digest, digest
+from holter.backends.fold import SAMPLES, apply, settle, transitions
+from holter.backends.soundness import sound
+from holter.backends.states import CONDITIONS, ENDINGS, STATES
 
 AT = 1_800_000_000.0
 NOW = AT + 100
@@ -548,6 +540,11 @@ def test_a_journal_is_closed_at_a_time_whatever_is_said_of_it() -> None:
     assert taken(event("close", AT + 9)).process["closed_at"] == AT + 9
     assert taken({"event": "close"}).process["closed_at"] == 0.0
     assert taken({"event": "close", "at": "x"}).process["closed_at"] == 0.0
+
+
+def test_a_journal_that_was_replaced_names_what_took_its_place() -> None:
+    assert taken(event("moved", AT + 9, to="j2")).process["moved_to"] == "j2"
+    assert "moved_to" not in taken(event("moved", AT + 9, to=5), {"event": "moved"}).process
 
 
 def beat(number: int, **used: Any) -> dict[str, Any]:

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from holter.backends.fold import apply, digest, settle, sound, transitions
+from holter.backends.digest import digest
+from holter.backends.fold import apply, settle, transitions
 from holter.backends.records import Run
+from holter.backends.soundness import sound
 
 AT = 1_800_000_000.0
 

@@ -19,8 +19,8 @@ from holter.agent.watchdog.rules import (
     rules_of,
     supersedes,
 )
-from holter.backends.fold import CONDITIONS, ENDINGS, OPEN
 from holter.backends.records import Run, Transition
+from holter.backends.states import CONDITIONS, ENDINGS, OPEN
 
 ALL = (*TROUBLE, "cancelled", "skipped", "completed")
 
