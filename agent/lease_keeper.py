@@ -14,9 +14,9 @@ import os
 from ..backends.clock import SYSTEM, Clock, uniform
 from ..backends.errors import StorageError
 from . import shipper, signals, tape
+from .bare_threads import held_lock, in_main_interpreter, start_joinable
 from .knobs import knobs
 from .leases import GONE, HELD, KIND, LOST, REFUSED, WAITING, Lease, Sight, boot, empty, turn
-from .shipper import _held_lock, _in_main_interpreter, _start_joinable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,9 +44,9 @@ class Keeper:
         self._store: Backend | None = None
         self._timeout = 0.0
         self._idle_since: float | None = None
-        self._wake, self._lock = _held_lock(), _thread.allocate_lock()
+        self._wake, self._lock = held_lock(), _thread.allocate_lock()
         self._running = self._watching = self._closing = False
-        self._done = _held_lock()
+        self._done = held_lock()
 
     def add(self, lease: Lease) -> None:
         """Raises StorageError where no thread can be started: what nobody renews must not be held."""
@@ -68,12 +68,12 @@ class Keeper:
             return
 
     def _start(self) -> None:
-        if not _in_main_interpreter():
+        if not in_main_interpreter():
             raise RuntimeError("this is a sub-interpreter")
         import threading  # noqa: F401 - in the caller's thread, for the reason that `Shipper.start` has
 
         if not self._running:
-            self._join = _start_joinable(self._run)
+            self._join = start_joinable(self._run)
             self._running = True
         if not self._watching:
             _thread.start_new_thread(self._watch, ())

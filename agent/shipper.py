@@ -4,7 +4,7 @@ Storage is touched by this thread only, so nothing that a store does (hang, lock
 most a twentieth of the process's time: after a batch that took t seconds it rests for 19 t. At the end of the process
 it gets `EXIT_SECONDS`; what is left then stays in the journal for whoever looks next.
 
-The thread is a bare `_thread` one: it is nobody's to list, to join or to wait for.
+The thread is a bare one: it is nobody's to list, to join or to wait for.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from ..backends.clock import uniform
 from ..backends.errors import OffsetMismatch, StorageError
 from ..backends.lines import encode
 from . import signals, wakeups
+from .bare_threads import held_lock, in_main_interpreter, start_joinable
 from .journal import Journal, before_removal, read
 from .knobs import complain
 from .resources import used
@@ -95,7 +96,7 @@ class Shipper:
         self._offset = 0
         self._old: _Old | None = None
         self._beats = 0
-        self._wake, self._done = _held_lock(), _held_lock()
+        self._wake, self._done = held_lock(), held_lock()
         self._closing = False
         self._stopped = False
         self._asked_wait = 0.0  # seconds that the store wants us to stay away
@@ -112,10 +113,10 @@ class Shipper:
         """
         import threading  # noqa: F401
 
-        if not _in_main_interpreter():
+        if not in_main_interpreter():
             return
         if self._open_store is not None:
-            self._join = _start_joinable(self._run)
+            self._join = start_joinable(self._run)
             self.running = True
         _thread.start_new_thread(self._keep_beating, ())
 
@@ -133,7 +134,7 @@ class Shipper:
 
     def _keep_beating(self) -> None:
         """In a thread of its own: a store that hangs must not make a lively process look dead. It is not woken to end,
-        for the reason that `_start_joinable` has."""
+        for the reason that `start_joinable` has."""
         while True:
             wakeups.listen(self.heartbeat, signals.unheard)
             if self._closing:
@@ -244,42 +245,6 @@ class Shipper:
                 continue
         if self._store is not None:
             self._store.close()
-
-
-def _in_main_interpreter() -> bool:
-    for name in ("_interpreters", "_xxsubinterpreters"):  # as of Python 3.13, and before
-        try:
-            interpreters = __import__(name)
-        except ImportError:
-            continue
-        return bool(interpreters.get_current() == interpreters.get_main())
-    return True
-
-
-def _start_joinable(function: Callable[[], None]) -> Callable[[float], object]:
-    """Start a thread that no list shows; return how to wait, so many seconds, until it is past all Python code.
-
-    A thread that asks for the interpreter once that has begun to end is ended by `pthread_exit`, which aborts the
-    process where there is no memory left to load what it needs.
-    """
-    start = getattr(_thread, "start_joinable_thread", None)
-    if start is not None:  # as of Python 3.13
-        return start(function, daemon=True).join  # type: ignore[no-any-return]
-    ends: list[Any] = []
-
-    def run() -> None:
-        ends.append(_thread._set_sentinel())  # type: ignore[attr-defined] # free when the thread is gone
-        ends[0].acquire()
-        function()
-
-    _thread.start_new_thread(run, ())
-    return lambda timeout: ends[0].acquire(timeout=timeout)
-
-
-def _held_lock() -> Any:
-    lock = _thread.allocate_lock()
-    lock.acquire()
-    return lock
 
 
 def _send(store: Backend, journal: str, offset: int, data: bytes) -> int:

@@ -19,12 +19,13 @@ except ImportError as _error:  # pragma: no cover
         f"the contract suite needs {_error.name}: pip install 'holter[testing]'", name=_error.name
     ) from None
 
-_TESTS = ("append", "handles", "machine", "prune", "reads", "registry", "tapes", "testimony")
+_TESTS = ("append", "figures", "handles", "machine", "prune", "reads", "registry", "tapes", "testimony")
 pytest.register_assert_rewrite(  # a failed assert prints both sides; pytest warns of what was loaded before
     *(name for each in _TESTS if (name := f"{__package__}.{each}") not in sys.modules)
 )
 
 from .append import *  # noqa: E402, F403
+from .figures import *  # noqa: E402, F403
 from .fixtures import *  # noqa: E402, F403
 from .handles import *  # noqa: E402, F403
 from .machine import *  # noqa: E402, F403
