@@ -12,7 +12,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Collection, Container, Iterable
-from errno import EIO, EMFILE, ENFILE, ENOMEM, ENOSPC
+from errno import EACCES, EISDIR, ELOOP, ENOENT, ENOSPC, EPERM
 from functools import partial
 
 from attrs import define, evolve, field, frozen
@@ -29,6 +29,13 @@ from .headers import Header, header_of, who
 from .owners import Owners
 
 BATCH = 2**20  # bytes of one append
+_NOTHING_TO_READ = (
+    ENOENT,
+    EACCES,
+    EPERM,
+    ELOOP,
+    EISDIR,
+)  # somebody was faster, it is not ours, or no journal
 DRAFT_AGE = 60.0  # seconds: a draft (a journal without its name yet) older than this has no maker any more
 
 
@@ -132,10 +139,10 @@ class _Sweep:
         try:
             fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError as error:
-            if error.errno in (EIO, EMFILE, ENFILE, ENOMEM):  # it is there, and what is in it is not known
+            if error.errno not in _NOTHING_TO_READ:  # it is there, and what is in it is not known
                 self._fault(path, os.strerror(error.errno))
                 self.out.unopened.append(self.out.faults[-1])
-            return  # else removed by somebody who was faster, or not ours to read
+            return
         try:
             self._look_into(fd, path, journal)
         except Refused as error:

@@ -352,18 +352,25 @@ def test_a_verdict_that_the_disk_took_only_in_part_is_given_again(
     assert not path.exists()
 
 
-def test_a_journal_that_cannot_be_opened_for_want_of_descriptors_is_named(
-    home: Home, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [
+        *[(error, True) for error in ("EMFILE", "ENOMEM", "EIO", "EROFS", "ENOSPC", "ESTALE")],
+        *[(error, False) for error in ("ENOENT", "EACCES", "EPERM", "ELOOP")],
+    ],
+)
+def test_a_journal_that_cannot_be_opened_is_named_unless_it_is_gone_or_not_ours(
+    home: Home, monkeypatch: pytest.MonkeyPatch, error: str, named: bool
 ) -> None:
     path = home.journal(start("r1"))
-    opened = os.open
+    opened, number = os.open, getattr(errno, error)
 
     def refuse(name: Any, *args: Any, **more: Any) -> int:
         if str(name) == str(path):
-            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), name)
+            raise OSError(number, os.strerror(number), name)
         return opened(name, *args, **more)
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", refuse)
-        assert home.sweep().faults == [f"{path}: Too many open files"]
+        assert home.sweep().faults == ([f"{path}: {os.strerror(number)}"] if named else [])
     assert home.sweep().crashed == 1
