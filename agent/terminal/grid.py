@@ -40,7 +40,8 @@ class Grid:
             box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold", show_header=self._header
         )
         for name, width in zip(self._columns, self._widths(options.max_width)):
-            table.add_column(name, width=width, no_wrap=name not in self._wrap, overflow="ellipsis")
+            wraps = name in self._wrap
+            table.add_column(name, width=width, no_wrap=not wraps, overflow="fold" if wraps else "ellipsis")
             table.columns[-1].justify = "right" if name in self._right else "left"
         for row in self._rows:
             table.add_row(*row)

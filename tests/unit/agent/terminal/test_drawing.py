@@ -237,3 +237,19 @@ def test_the_name_of_a_job_is_whole_before_any_figure_and_one_project_is_not_sai
     assert "nightly-backup-of-ev" in shown(("billing", "nightly-backup-of-everything"))
     both = shown(("billing", "invoices"), ("shop", "invoices"))
     assert "billing/invoices " in both and "shop/invoices " in both
+
+
+@given(st.lists(st.integers(1, 80).map("x".__mul__), max_size=5), st.integers(40, 90))
+def test_what_goes_on_in_the_next_line_of_a_table_loses_no_letter(words: list[str], width: int) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    from holter.agent.terminal.grid import Grid
+
+    table = Grid("JOB", "WHY", elastic={"JOB": 16, "WHY": 16}, wrap=("WHY",), header=False)
+    table.add(Text("J" * 30), Text(" ".join(words)))
+    console = Console(width=width, color_system=None)
+    with console.capture() as caught:
+        console.print(table)
+    assert "".join(caught.get().replace("J", "").replace("…", "").split()) == "".join(words)
+    assert all(cell_len(row) <= width for row in caught.get().splitlines())
