@@ -28,13 +28,14 @@ T = TypeVar("T")
 
 class Family(NamedTuple):
     """Tests of one kind of attack: `folder` below tests/, and the promises of the design that it attacks. `workers` are
-    how many at once, None as many as there are processors; 0: one after the other, beside all other families, since
-    it takes long and little of the machine."""
+    how many at once, None as many as there are processors; 0: one after the other. `beside`: it takes long and little
+    of the machine, so that it runs beside the other families, which run in turn."""
 
     folder: str
     promises: str
     attack: str
     workers: int | None = None
+    beside: bool = False
 
 
 WAITING = 4  # workers for tests that mostly wait, on two processors
@@ -51,14 +52,16 @@ FAMILIES = (
     Family(
         "clocks", "1 3", "clocks are set, zones changed, hosts sleep, under scripts and watchdogs", WAITING
     ),
-    Family("pauses", "1 2 3", "scripts, collectors and watchdogs are stopped, and go on", WAITING),
+    Family("pauses", "1 2 3", "scripts, collectors and watchdogs are stopped, and go on", WAITING, True),
     Family("power", "2", "power loss: only what was synced is kept"),
     Family("corruption", "2 6", "every byte flipped, every length cut, random bytes"),
     Family("fuzz", "1 6", "parsers, settings, URLs, the collector's whole surface"),
     Family("security", "4 5", "another local user, a hostile client, a hostile page"),
     Family("upgrades", "2 6", "journals, stores and wire of every version; of the future"),
     Family("hours", "3", "eight hours of work for two watchdogs, simulated: does anything grow?"),
-    Family("soak", "1 2 3", "an hour of load: kills, restarts, rotation, retention; does anything grow?", 0),
+    Family(
+        "soak", "1 2 3", "an hour of load: kills, restarts, rotation, retention; does anything grow?", 0, True
+    ),
     Family("mutation", "2 3 6", "the code itself, changed in every small way: does a test fail?"),
 )
 
@@ -117,7 +120,7 @@ def prove(family: Family, size: str) -> Outcome:
 
 def prove_all(families: Sequence[Family], size: str) -> list[Outcome]:
     with ThreadPoolExecutor() as pool:
-        beside = {each: pool.submit(prove, each, size) for each in families if each.workers == 0}
+        beside = {each: pool.submit(prove, each, size) for each in families if each.beside}
         found = {each: prove(each, size) for each in families if each not in beside}
         return [found[each] if each in found else beside[each].result() for each in families]
 
@@ -156,7 +159,7 @@ def to_json(one: Outcome) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.prove", description=__doc__)
     size = parser.add_mutually_exclusive_group(required=True)
-    size.add_argument("--short", dest="size", action="store_const", const="short", help="some 15 minutes")
+    size.add_argument("--short", dest="size", action="store_const", const="short", help="some ten minutes")
     size.add_argument("--full", dest="size", action="store_const", const="full", help="hours")
     parser.add_argument("--json", metavar="FILE", help="write the figures there")
     names = [family.folder for family in FAMILIES]

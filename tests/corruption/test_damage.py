@@ -27,11 +27,11 @@ from holter.backends.urls import open_backend
 from tests.fuzz.fields import specimen, tape
 from tests.prove import Proof
 
+from .conftest import NOON, TAPE
+
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(7200)]
 HOLTER = str(Path(sysconfig.get_path("scripts"), "holter"))
-NOON = 1_795_000_000.0
 FLIPS = (0x01, 0x20, 0x80, 0xFF)
-TAPE = tape(specimen("r1", "first", NOON)) + tape(specimen("r2", "second", NOON + 60)[1:])
 EVENTS = [event for _, event in decode(TAPE)]
 ALL = RunQuery(limit=None)
 _names = count()
@@ -106,19 +106,6 @@ def test_a_damaged_journal_of_a_dead_process_is_adopted_or_reported(tmp_path: Pa
         store.close()
         shutil.rmtree(home)
         proof.count(1, "damaged journals adopted")
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A file store with two runs of two batches each, a journal that goes on, and documents."""
-    store = FileBackend(f"file:///{tmp_path / 'store'}", home="")
-    lines = TAPE.splitlines(keepends=True)
-    stood = store.append("j1", 0, b"".join(lines[:20]))
-    store.append("j1", stood, b"".join(lines[20:]))
-    for key in ("a", "b"):
-        store.put("check", key, {"job": key, "numbers": [1, 2.5, None], "text": "x" * 20}, 0)
-    store.close()
-    return tmp_path / "store"
 
 
 def opened(folder: Path) -> FileBackend:
