@@ -123,6 +123,7 @@ class Link:
         deaf = self._db is None or self._db.closed
         try:
             db = self.connection()
+            db.patience = seconds + ANSWER_SECONDS
             if deaf:
                 db.execute(f'LISTEN "{channel}"'.encode())
                 return True

@@ -227,6 +227,22 @@ def test_a_server_that_never_answers_is_an_error_in_the_middle(
     assert tape.send(store) == len(tape.data)
 
 
+def test_a_server_that_never_answers_a_listener_is_an_error(
+    store: PostgresBackend, stop: Callable[[psycopg.Connection[Any]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ears, connect = store._ears(), store._link.connect
+
+    def connect_and_stop() -> psycopg.Connection[Any]:
+        db = connect()
+        stop(db)
+        return db
+
+    monkeypatch.setattr(ears, "connect", connect_and_stop)
+    with pytest.raises(StorageError, match=r"no answer within 0\.6 s"):
+        ears.heard("holter", 0.1)
+    ears.close()
+
+
 def test_a_lock_that_somebody_keeps_is_an_error_after_the_timeout(
     place: Place, store: PostgresBackend, admin: psycopg.Connection[Any]
 ) -> None:
