@@ -206,7 +206,7 @@ static ssize_t writing(int fd, const void *data, size_t length, off_t offset) {
     if (offset >= 0) call.offset = offset;
     enter(&call);
     ssize_t result = -1;
-    size_t part = call.injected == SHORT ? length / 2 : length;
+    size_t part = call.injected == SHORT ? (length + 1) / 2 : length; /* no kernel writes nothing and says so */
     if (call.injected && call.injected != SHORT) errno = call.injected;
     else result = offset < 0 ? syscall(SYS_write, fd, data, part) : syscall(SYS_pwrite64, fd, data, part, offset);
     leave(&call, result, data, result > 0 ? result : 0);
