@@ -42,8 +42,8 @@ class Desk:
             except StorageError as error:
                 screen.say(f"not up to date: {error}")
                 return
-        if swept.unopened:
-            screen.say(f"not up to date: {swept.unopened[0]}")
+        if swept.unread:
+            screen.say(f"not up to date: {swept.unread[0]}")
 
 
 def _journals(home: str) -> int:

@@ -54,7 +54,7 @@ class Live:
 class Adopted:
     """What one sweep did: `shipped` bytes of the dead, runs found `crashed`, journals `removed`, those `waiting` for
     another store or another machine, `damaged` ones, with what was wrong in `faults`
-    (`unopened`: those of them that could not be opened just now), and the `live` ones. `restarted`
+    (`unread`: those of them that could not be read, or judged, just now), and the `live` ones. `restarted`
     of the crashed are of an earlier boot of this host."""
 
     shipped: int = 0
@@ -64,7 +64,7 @@ class Adopted:
     waiting: int = 0
     damaged: int = 0
     faults: list[str] = field(factory=list)
-    unopened: list[str] = field(factory=list)
+    unread: list[str] = field(factory=list)
     live: list[Live] = field(factory=list)
 
 
@@ -140,8 +140,7 @@ class _Sweep:
             fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError as error:
             if error.errno not in _NOTHING_TO_READ:  # it is there, and what is in it is not known
-                self._fault(path, os.strerror(error.errno))
-                self.out.unopened.append(self.out.faults[-1])
+                self._unread(path, error)
             return
         try:
             self._look_into(fd, path, journal)
@@ -150,6 +149,8 @@ class _Sweep:
             self.out.waiting += 1
         except StorageError:
             raise
+        except OSError as error:
+            self._unread(path, error)
         except Exception as error:  # noqa: BLE001 - one journal that cannot be read must not keep all others waiting
             self._fault(path, f"{type(error).__name__}: {error}")
         finally:
@@ -172,6 +173,10 @@ class _Sweep:
         self.out.damaged += 1
         shown = path if path.isprintable() else ascii(path)  # in a shared home, anybody chose the name
         self.out.faults.append(f"{shown}: {what}")
+
+    def _unread(self, path: str, error: OSError) -> None:
+        self._fault(path, error.strerror or str(error))
+        self.out.unread.append(self.out.faults[-1])
 
     def _ship(self, fd: int, journal: str, offset: int) -> int:
         cleared = None if self.owners is None else partial(self.owners.cleared, fd)

@@ -374,3 +374,18 @@ def test_a_journal_that_cannot_be_opened_is_named_unless_it_is_gone_or_not_ours(
         patch.setattr(os, "open", refuse)
         assert home.sweep().faults == ([f"{path}: {os.strerror(number)}"] if named else [])
     assert home.sweep().crashed == 1
+
+
+def test_a_journal_that_cannot_be_read_just_now_is_named_so_that_who_looks_can_say_it(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = home.journal(start("r1"))
+
+    def refuse(*args: Any) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pread", refuse)
+        swept = home.sweep()
+    assert swept.faults == swept.unread == [f"{path}: Input/output error"]
+    assert home.sweep().crashed == 1
