@@ -21,6 +21,8 @@ from ...backends.base import Backend
 from ...backends.clock import SYSTEM, Clock
 from ...backends.errors import AccessDenied, OffsetMismatch, Refused, StorageError
 from ...backends.lines import encode
+from ...backends.records import RunQuery
+from ...backends.states import OPEN
 from .. import identity
 from ..journal import SUFFIX, before_removal, is_durable, read
 from ..shared_home import is_shared
@@ -158,6 +160,8 @@ class _Sweep:
 
     def _look_into(self, fd: int, path: str, journal: str) -> None:
         header = header_of(fd)
+        if header is None and self.owners is None:
+            header = self._remembered(journal)
         if header is None:
             self._fault(path, "its first line cannot be read")
         elif self.owners and (why := self.owners.objection(fd, journal, header)):
@@ -211,20 +215,41 @@ class _Sweep:
             self._offsets = _offsets(self.backend)
         return self._offsets.get(journal)
 
+    def _open_there(self, journal: str, ahead: int) -> dict[str, float]:
+        """Runs that the store has open where it is `ahead` of the journal, and when each was active last."""
+        if ahead <= 0:
+            return {}
+        try:
+            found = self.backend.runs(RunQuery(journal=journal, states=OPEN, limit=None))
+        except AccessDenied:  # its token may only append
+            return {}
+        return {run.id: run.active_at for run in sorted(found, key=lambda run: (run.created_at, run.id))}
+
+    def _remembered(self, journal: str) -> Header | None:
+        """The first line of a journal as the store has it: the disk may have lost it with the power."""
+        try:
+            found = self.backend.processes(open_only=False, journals=[journal])
+        except AccessDenied:
+            return None
+        return found[0].header or None if found else None
+
     def _adopt(self, fd: int, path: str, journal: str, header: Header) -> None:
         """The process is gone, and this descriptor holds the lock: ship the rest, judge, remove."""
         if not os.path.exists(path) or os.stat(path).st_ino != os.fstat(fd).st_ino:
             return  # removed by whoever held the lock before
-        size = os.fstat(fd).st_size
-        if size and os.pread(fd, 1, size - 1) != b"\n":
-            _append(fd, b"\n")  # closes the torn tail, so that the verdict begins a line of its own
-        lines, judged = verdicts(fd, header, self.clock, self.explain)
+        size, stood = os.fstat(fd).st_size, self._offset(journal)
+        if stood is None or stood > size:
+            stood = self._ship(fd, journal, stood or 0)  # that tells where the store stands
+        ahead = (
+            stood - size
+        )  # more than nothing: the power was lost, and with it what the store has got already
+        lines, judged = verdicts(fd, header, self.clock, self.explain, self._open_there(journal, ahead))
         if not _closed(fd):
             lines.append(encode({"event": "close", "at": self.clock.wall()}))
         try:
-            _append(fd, b"".join(lines))
+            _append(fd, b"".join([b"\n" * ahead or _end_of_torn(fd, size), *lines]))
         finally:  # a full disk takes no verdict, but what the process said arrives
-            offset = self._ship(fd, journal, self._offset(journal) or 0)
+            offset = self._ship(fd, journal, stood)
         before_removal(is_durable(header))
         os.unlink(path)
         self.out.crashed += judged
@@ -277,6 +302,11 @@ def ship(
                 return other.expected
             offset = other.expected
     return offset
+
+
+def _end_of_torn(fd: int, size: int) -> bytes:
+    """What closes a torn tail, so that the verdict begins a line of its own."""
+    return b"\n" if size and os.pread(fd, 1, size - 1) != b"\n" else b""
 
 
 def _append(fd: int, data: bytes) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ...backends.clock import Clock
 from ...backends.lines import decode, encode
@@ -17,10 +17,16 @@ BATCH = 2**20  # bytes that are read at once
 Explain = Callable[[Header], str | None]  # why the process of a header was killed, where somebody knows
 
 
-def verdicts(fd: int, header: Header, clock: Clock, explain: Explain) -> tuple[list[bytes], int]:
+def verdicts(
+    fd: int, header: Header, clock: Clock, explain: Explain, known: Mapping[str, float]
+) -> tuple[list[bytes], int]:
     """One `judge` line for each run that the process left open, innermost first; and how many runs that makes, with
-    those judged before, whose verdict the store did not take then."""
+    those judged before, whose verdict the store did not take then. `known` are runs, with the time of their last sign
+    of life, that are open though the journal may have lost them."""
     open_runs, judged, last_at = _left_open(fd)
+    if known:
+        open_runs = list(dict.fromkeys([*open_runs, *known]))
+        last_at = max(known.values())
     if not open_runs:
         return [], judged
     state, reason = _what_happened(fd, header, explain)

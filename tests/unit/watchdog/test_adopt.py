@@ -389,3 +389,32 @@ def test_a_journal_that_cannot_be_read_just_now_is_named_so_that_who_looks_can_s
         swept = home.sweep()
     assert swept.faults == swept.unread == [f"{path}: Input/output error"]
     assert home.sweep().crashed == 1
+
+
+LOST = [start("r1"), start("r1.1", "r1"), *({"event": "beat", "at": 1500.0 + n, "seq": n} for n in range(9))]
+
+
+@pytest.mark.parametrize("kept", range(len(LOST) + 2), ids="{} lines kept".format)
+def test_where_the_power_was_lost_after_the_store_had_got_more_the_verdict_comes_behind_that(
+    home: Home, kept: int
+) -> None:
+    """Without `durability: host` the disk may have none of what was shipped from the page cache."""
+    path = home.journal(*LOST, boot="an-earlier-boot")
+    data = path.read_bytes()
+    home.store.append("j1", 0, data)
+    path.write_bytes(b"".join(data.splitlines(keepends=True)[:kept]))
+    home.sweep()
+    assert home.states() == {"r1": "CRASHED", "r1.1": "CRASHED"}
+    assert home.run("r1").reason == "host restarted"
+    assert home.run("r1").ended_at < 2000.0
+    assert [each.damaged for each in home.store.processes(open_only=False)] == [0]
+    assert not path.exists()
+
+
+def test_what_the_store_knows_to_be_over_stays_so_where_the_power_was_lost(home: Home) -> None:
+    path = home.journal(start("r1"), end("r1"), start("r2"), boot="an-earlier-boot")
+    data = path.read_bytes()
+    home.store.append("j1", 0, data)
+    path.write_bytes(b"".join(data.splitlines(keepends=True)[:2]))
+    home.sweep()
+    assert home.states() == {"r1": "COMPLETED", "r2": "CRASHED"}
