@@ -38,7 +38,8 @@ PARENT = "HOLTER_PARENT"  # environment variable by which `holter run` links wha
 CAUSE = "HOLTER_CAUSE"  # by which `holter rerun` and automations say why they started this process: JSON
 ARGV_LIMIT = 100  # words of a command line
 LINE_LIMIT = 64 * 1024  # bytes: only a larger write can be torn by a kill on a local file system
-LOCK_SECONDS = 0.5
+LOCK_SECONDS = 0.5  # that one thread waits for another to write
+SYNCED_LOCK_SECONDS = 10.0  # where each of many threads waits for the disk
 WAITING_LIMIT = 10_000  # state events held in memory while the disk is full
 # Modes of a journal whose process exited in order but could not write its last events, because the disk was full:
 # a mode needs no room on the disk. Whoever adopts the journal must not call those runs crashed.
@@ -143,9 +144,10 @@ def _emit_slowly(line: bytes, keep: bool) -> None:
         line = _smaller(line)
     # Threads that begin together must neither open a journal each nor write what waits twice. Not for ever: a signal
     # handler may stand in the way of whoever holds the lock.
-    lock = process.lock
-    if not lock.acquire(timeout=LOCK_SECONDS):
-        return _hold_back(line, keep, OSError(ETIMEDOUT, os.strerror(ETIMEDOUT)))
+    lock, journal = process.lock, process.journal
+    durable = knobs().durability == "host" if journal is None else journal.durable
+    if not lock.acquire(timeout=SYNCED_LOCK_SECONDS if durable else LOCK_SECONDS):
+        return _hold_back(line, keep, OSError(ETIMEDOUT, "another thread is still writing"))
     try:
         _emit_in_turn(line, keep)
     finally:
@@ -158,16 +160,26 @@ def _emit_in_turn(line: bytes, keep: bool) -> None:
     if process.journal is None:
         return
     try:
-        for each in (*process.waiting, line):
-            process.journal.write(each, keep or each is not line)
-            if process.waiting:
-                del process.waiting[0]
+        _write_waiting(process.journal)
+        process.journal.write(line, keep)
+        _write_waiting(process.journal)  # of threads that did not wait for us any longer
     except RunTimeout:
         raise
     except OSError as error:
         return _hold_back(line, keep, error)
     if not process.journal.durable:  # there every event comes this way
         process.fd = process.journal.fd
+
+
+def _write_waiting(journal: Journal) -> None:
+    """Others may add to what waits meanwhile, at its end; only who holds the lock takes away, at its beginning."""
+    while process.waiting:
+        line = process.waiting.pop(0)
+        try:
+            journal.write(line, keep=True)
+        except BaseException:
+            process.waiting.insert(0, line)
+            raise
 
 
 def _smaller(line: bytes) -> bytes:

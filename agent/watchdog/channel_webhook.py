@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from http.client import HTTPException, InvalidURL
 from json import dumps
+from string import punctuation
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request
 
 from ...backends.errors import ChannelError
@@ -80,7 +81,8 @@ class Webhook:
             "Content-Type": "application/json",
             "User-Agent": "holter",
             "Holter-Event": str(alert["event"]),
-            "Idempotency-Key": str(alert["dedupe_key"]),
+            # The name of a job is in it, which may be any text: a header takes ASCII.
+            "Idempotency-Key": quote(str(alert["dedupe_key"]), safe=f"{punctuation} "),
         }
         if self._secret:
             stamp = str(int(time.time()))

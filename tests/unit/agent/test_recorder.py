@@ -55,6 +55,27 @@ def test_a_finished_script_leaves_its_runs_in_the_store_and_no_journal(
         assert path.stat().st_mode & 0o077 == 0, path
 
 
+@pytest.mark.parametrize("patience", [0.02, 10.0], ids=["they give up waiting", "they wait"])
+def test_threads_that_wait_for_a_slow_disk_lose_no_event(python: Any, left: Any, patience: float) -> None:
+    """Who gives up waiting leaves its event to whoever has the disk, and that one must not take it for written."""
+    done = python(f"""
+        import os, threading, time
+        os.environ["HOLTER_DURABILITY"] = "host"
+        from holter import flow
+        from holter.agent import tape
+        tape.SYNCED_LOCK_SECONDS = {patience}
+        sync = os.fdatasync
+        os.fdatasync = lambda fd: (time.sleep(0.05), sync(fd))[1]
+        @flow
+        def main(): return 1
+        threads = [threading.Thread(target=lambda: (main(), main())) for _ in range(6)]
+        for each in threads: each.start()
+        for each in threads: each.join()
+    """)
+    assert [run.state for run in left().runs] == ["COMPLETED"] * 12
+    assert ("another thread is still writing" in done.stderr) == (patience < 1)
+
+
 def test_threads_that_start_together_share_one_journal(python: Any, left: Any, tmp_path: Path) -> None:
     done = python("""
         import threading

@@ -54,6 +54,23 @@ def test_a_webhook_gets_the_alert_as_json_with_its_event_and_idempotency_key(rec
     assert "Holter-Signature" not in request["headers"]
 
 
+@pytest.mark.parametrize(
+    ("job", "told"),
+    [
+        ("etl 100%", "etl 100%"),
+        ("日報", "%E6%97%A5%E5%A0%B1"),
+        ("Größe \u2013 1", "Gr%C3%B6%C3%9Fe %E2%80%93 1"),
+        ("a\r\nX: y", "a%0D%0AX: y"),
+    ],
+)
+def test_any_name_of_a_job_fits_into_a_header(receiver: Any, job: str, told: str) -> None:
+    alert = {**ALERT, "dedupe_key": f"job:default/{job}:missed:1"}
+    open_channel(webhook(receiver.url)).send(alert, 5.0)
+    (request,) = receiver.requests
+    assert request["headers"]["Idempotency-Key"] == f"job:default/{told}:missed:1"
+    assert "X" not in request["headers"]
+
+
 def test_a_secret_signs_the_body_so_that_the_receiver_can_check_it(receiver: Any) -> None:
     send(webhook(receiver.url, secret="${HOOK_SECRET}"), environ={"HOOK_SECRET": "s3cret"})
     (request,) = receiver.requests
