@@ -149,6 +149,10 @@ class StorageError(HolterError, OSError):
         self.retry_after = retry_after
 
 
+class RecordDamaged(StorageError):
+    """One record cannot be read, now or later; others can."""
+
+
 class Refused(StorageError):
     """A collector answered that it will not take this, now or later; what belongs to others it may take."""
 

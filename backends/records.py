@@ -125,6 +125,12 @@ class Run:
         return self.state in ENDINGS
 
     @property
+    def attempt_started_at(self) -> float | None:
+        """When the present attempt began (Unix seconds); None where nothing was recorded of that."""
+        began: float | None = self.attempts[-1]["started_at"] if self.attempts else None
+        return began
+
+    @property
     def well(self) -> bool:
         """True where nobody has to look: completed, skipped or cancelled, or live without a condition."""
         return self.state not in FAILURES and not self.conditions

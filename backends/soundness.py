@@ -108,7 +108,7 @@ HEADER: Shape = {
     **dict.fromkeys(("host", "user", "project", "cwd", "boot", "python", "store", "zone"), _text),
     "heartbeat": is_number,
     "utc_offset": lambda value: is_number(value) and abs(value) <= 86400,
-    "pid": is_count,
+    **dict.fromkeys(("pid", "namespace", "start_ticks"), is_count),
     "argv": _texts,
     "code": _object,
 }

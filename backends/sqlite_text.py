@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from json import loads
 
-from .errors import StorageError
+from .errors import RecordDamaged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,15 +23,15 @@ class Damaged(sqlite3.DatabaseError):
 
 
 def loaded(text: Any) -> Any:
-    """The JSON value. Raises StorageError for what is none."""
+    """The JSON value. Raises RecordDamaged for what is none."""
     try:
         return loads(text)
     except (ValueError, TypeError, RecursionError) as error:
         raise unreadable(error) from Damaged(str(error))
 
 
-def unreadable(error: Exception) -> StorageError:
-    return StorageError(
+def unreadable(error: Exception) -> RecordDamaged:
+    return RecordDamaged(
         f"a record in the database is damaged: {type(error).__name__}: {error}",
         hint="restore the store from a backup; journals keep what is new",
     )

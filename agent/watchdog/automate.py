@@ -35,6 +35,7 @@ from .bound import next_at, recent
 from .incidents import Board, Incident, open_incidents
 from .message import Facts, compose
 from .notify import history
+from .readable import run_of
 from .rules import asks, due, misses_of
 from .steps import Half, Step
 
@@ -90,7 +91,7 @@ class Automations:
                 return
 
     def _called_for(self, store: Backend, rules: Sequence[Rule], row: Transition, now: float) -> None:
-        run = store.run(row.run_id)
+        run = run_of(store, row.run_id)
         if run is None or run.host != self.host or _is_ours(run):
             return
         for item in due(row, run, history(store, rules, run), rules):
@@ -122,7 +123,7 @@ class Automations:
             return 0
         if now - doc["at"] > MAX_AGE:
             return _end(store, key, held, "expired")
-        run = store.run(doc["run_id"]) if doc["run_id"] else None
+        run = run_of(store, doc["run_id"])
         if doc["run"] is None and _overtaken(store, run):
             return _end(store, key, held, "overtaken")
         answer = _charge(store, doc, now)

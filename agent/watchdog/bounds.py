@@ -70,7 +70,7 @@ def moments(run: Run, check: Json) -> Iterator[float]:
         yield run.started_at + bound[0]
     if (patience := check.get("stall_after")) is not None:
         yield run.active_at + patience
-    if (limit := check.get("timeout_seconds")) is not None and run.attempts:
-        yield run.attempts[-1]["started_at"] + limit + GRACE
+    if (limit := check.get("timeout_seconds")) is not None and (began := run.attempt_started_at) is not None:
+        yield began + limit + GRACE
     if (limit := check["kill_after"]) is not None:
         yield run.started_at + limit + GRACE

@@ -21,6 +21,7 @@ from ...backends.base import Backend
 from ...backends.records import Json, Run, Transition
 from ...backends.states import ENDINGS
 from . import outbox
+from .readable import run_of
 
 KIND = "counted"  # kind of document
 CURSOR = ("cursor", "counted")
@@ -97,7 +98,7 @@ def _forward(held: Json, seq: int) -> Json | None:
 def _take(store: Backend, rows: list[Transition], since: float, names: set[str]) -> None:
     groups: dict[str, list[tuple[Transition, Run]]] = {}
     for row in rows:
-        run = store.run(row.run_id)
+        run = run_of(store, row.run_id)
         if run is None:  # pruned since
             continue
         key = "~".join(quote(each, safe="") for each in (run.project, run.name, run.kind))

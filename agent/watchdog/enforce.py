@@ -138,9 +138,10 @@ def limits_of(run: Run, asked: Expected) -> Iterator[Limit]:
     """The limits that a live run is to be held to from outside."""
     check = asked.of(run)
     seconds = check.get("timeout_seconds")
-    if isinstance(seconds, int | float) and run.attempts and run.state == "RUNNING":
+    began = run.attempt_started_at
+    if isinstance(seconds, int | float) and began is not None and run.state == "RUNNING":
         said = f"ran longer than timeout_seconds={seconds:g} and could only be ended from outside"
-        yield Limit(run, (run.id, run.attempt), run.attempts[-1]["started_at"], float(seconds), said)
+        yield Limit(run, (run.id, run.attempt), began, float(seconds), said)
     if check["kill_after"] is not None and run.started_at is not None:
         said = f"ran longer than max_duration {format_duration(check['kill_after'])}: ended by the watchdog"
         yield Limit(run, (run.id, 0), run.started_at, check["kill_after"], said)

@@ -16,7 +16,7 @@ from loguru import logger
 
 from ...backends.base import Backend
 from ...backends.clock import Clock, root_of
-from ...backends.errors import HolterError
+from ...backends.errors import StorageError
 from ...backends.records import RunQuery
 from ...backends.verdicts import Problem, Verdict, judge
 from .. import identity, jobs, ledgers
@@ -24,6 +24,7 @@ from ..jobs import Registered
 from ..settings import Settings
 from . import gaps, pulse
 from .incidents import Board, Incident
+from .readable import run_of
 
 EVENTS = ("late", "missed", "unfinished", "short", "frequent", "not_fresh", "zone_mismatch")
 PATIENT = ("late", "missed", "unfinished", "not_fresh")  # never said before a grace has passed
@@ -133,7 +134,7 @@ class Expecting:
             rows = store.transitions(max(self._cursor, 0), PAGE)
             self.began |= any(row.to_state == "RUNNING" and row.condition is None for row in rows)
             for row in rows if self._saved >= 0 else ():
-                run = store.run(row.run_id) if root_of(row.run_id) == row.run_id else None
+                run = run_of(store, row.run_id) if root_of(row.run_id) == row.run_id else None
                 if run is not None:
                     known = self._know(run.project, run.name)
                     known.due_at = 0.0
@@ -164,9 +165,9 @@ class Expecting:
             try:
                 changed += self._judge(store, board, settings, known, tuple(before), now)
                 known.fault = ""
-            except HolterError as error:
-                if not isinstance(error, ValueError):
-                    raise  # the store: the whole step is tried again
+            except Exception as error:
+                if isinstance(error, StorageError):
+                    raise  # the whole step is tried again
                 if known.fault != str(error):
                     logger.error("what is expected of {} cannot be judged: {}", known.name, error)
                 known.fault, known.due_at = str(error), now + AGAIN

@@ -23,6 +23,7 @@ from ..settings import Settings
 from .measures import measures
 from .otlp import NotTaken, post
 from .outbox import update
+from .readable import run_of
 from .steps import Half, Step
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class Exporter(Half):
 
         self._traces = self._traces or spans.Traces()
         ids = dict.fromkeys(row.run_id for row in rows)
-        runs = [run for each in ids if (run := store.run(each)) is not None and run.ended]
+        runs = [run for each in ids if (run := run_of(store, each)) is not None and run.ended]
         traced = [(run, self._traces.of(store, run)) for run in runs]
         found = spans.traces_data((spans.origin(run), spans.span(run, trace)) for run, trace in traced)
         if runs:

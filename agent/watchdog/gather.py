@@ -14,7 +14,7 @@ from attrs import asdict, evolve
 from loguru import logger
 
 from ...backends.clock import token
-from ...backends.errors import HolterError
+from ...backends.errors import HolterError, RecordDamaged
 from ...backends.records import Json, LogQuery, RunQuery
 from ..causes import FIRST
 from ..why import notes_of, why
@@ -22,6 +22,7 @@ from . import outbox
 from .digest import Group, Item, Spoken, name_of, plan, worded
 from .message import TAIL, Facts, compose
 from .quiet import held_back
+from .readable import run_of
 from .rules import INCIDENT
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ def _whole(backend: Backend, doc: Json) -> Json:
     """The alert with the run's last lines and its job's usual duration; without them rather than not at all."""
     facts = Facts(**doc["facts"])
     alert: Json = doc["alert"]
-    run = backend.run(alert["run_id"]) if alert["run_id"] else None
+    run = run_of(backend, alert["run_id"])
     if run is None:  # there is none, or it was pruned since
         return {**compose(None, facts), **{name: value for name, value in alert.items() if value}}
     try:
@@ -196,9 +197,9 @@ def _whole(backend: Backend, doc: Json) -> Json:
         figures = backend.summarize(RunQuery(project=run.project, job=escape(run.name), kinds=(run.kind,)))
         notes = notes_of(backend, run) if alert["event"] == "crashed" else ()
         causes = why(backend, run).causes[:FIRST] if alert["event"] in _EXPLAINED else ()
-    except HolterError:
-        raise
-    except Exception as error:  # noqa: BLE001 - one run that cannot be read must not hold up the alerts of all others
+    except Exception as error:
+        if isinstance(error, HolterError) and not isinstance(error, RecordDamaged):
+            raise
         logger.error("alert {}: no log lines, {}: {}", facts.dedupe_key, type(error).__name__, error)
         lines, figures, notes, causes = [], [], (), ()
     usual = figures[0].duration_p50_seconds if figures else None

@@ -6,6 +6,7 @@ import os
 from sys import intern
 
 from ...backends.lines import decode
+from ...backends.soundness import HEADER, fits
 from ..journal import read
 
 Header = dict[str, object]
@@ -18,9 +19,12 @@ def who(header: Header) -> Who:
 
 
 def header_of(fd: int) -> Header | None:
-    """The journal's first event, which says whose it is; None where it cannot be read."""
-    first = next(decode(read(fd, 0, 16 * 1024)), (0, None))[1]
-    if first is None or first["event"] != "process":
+    """The journal's first event, which says whose it is; None where it is no such thing, or cannot be read."""
+    try:
+        first = next(decode(read(fd, 0, 16 * 1024)), (0, None))[1]
+    except ValueError:
+        return None
+    if first is None or first["event"] != "process" or not fits(HEADER, first):
         return None
     # Thousands of live journals say the same words, and are kept for as long as they live.
     return {intern(key): intern(value) if type(value) is str else value for key, value in first.items()}

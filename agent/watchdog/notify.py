@@ -20,6 +20,7 @@ from .delivery import deliver
 from .desk import Desk
 from .message import Facts
 from .quiet import kept
+from .readable import run_of
 from .rules import (
     FAILURES,
     RECOVERED,
@@ -91,7 +92,7 @@ def _take(desk: Desk, row: Transition) -> None:
     """Alerts and recoveries that one transition calls for."""
     if event_of(row) is None and cleared(row) is None:
         return
-    run = desk.backend.run(row.run_id)
+    run = run_of(desk.backend, row.run_id)
     if run is None:  # pruned since
         return
     for item in due(row, run, history(desk.backend, desk.rules, run), desk.rules):

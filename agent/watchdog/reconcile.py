@@ -11,12 +11,13 @@ None of them is an ending, and each is taken back when it is no longer true.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import inf
 from typing import Any
 
 from ...backends.base import Backend
 from ...backends.clock import Clock
+from ...backends.errors import StorageError
 from ...backends.records import LogQuery, Run, RunQuery
 from ...backends.schedule import format_duration
 from ...backends.states import OPEN
@@ -25,6 +26,7 @@ from .adopt import Live
 from .afar import Afar
 from .bounds import Expected, moments
 from .judgements import Judge
+from .readable import say_once
 from .replaced import close_replaced
 from .sightings import Ages
 
@@ -58,22 +60,22 @@ def reconcile(
     backend, runs = asked.store, asked.store.runs(RunQuery(states=OPEN, limit=None))
     started = {run.id: run.started_at for run in runs if run.started_at is not None}
     old = (ages or Ages()).look(started, clock, _at_most(runs, live, far, clock))
-    for run in runs:
+
+    def look(run: Run) -> int:
         check = asked.of(run)
         now = clock.wall() if run.started_at is None else run.started_at + old[run.id]
-        wanted = conditions_of(
-            run, check, now, mute, lambda run=run: last_activity(backend, run), clock.wall()
-        )
+        wanted = conditions_of(run, check, now, mute, lambda: last_activity(backend, run), clock.wall())
         if dues is not None:
-            dues += moments(run, check)
-        written += _judge_lost(backend, judge, run, far)
-        for name in JUDGED:
-            if far.is_foreign(run) and (name == "unresponsive" or run.host in far.watched):
-                continue  # its own host's watchdog can tell, by the clock that the run goes by
-            if (name in wanted) != (name in run.conditions):
-                after = _spoken(backend, run, name) if name == "unresponsive" else 0.0
-                judge.condition(run.id, name, name in wanted, wanted.get(name, ""), after)
-                written += 1
+            dues.extend(moments(run, check))
+        return _judge_lost(backend, judge, run, far) + _judge_rest(backend, judge, run, far, wanted)
+
+    for run in runs:
+        try:
+            written += look(run)
+        except Exception as error:
+            if isinstance(error, StorageError):
+                raise
+            say_once(run.id, f"{type(error).__name__}: {error}")
     if written:
         judge.ship()
     close_replaced(backend, far.replaced, {run.journal for run in runs}, clock.wall())
@@ -101,6 +103,18 @@ def _judge_lost(backend: Backend, judge: Judge, run: Run, far: Afar) -> int:
         return 0
     judge.condition(run.id, "lost", bool(reason), reason, _spoken(backend, run, "lost"))
     return 1
+
+
+def _judge_rest(backend: Backend, judge: Judge, run: Run, far: Afar, wanted: Mapping[str, str]) -> int:
+    written = 0
+    for name in JUDGED:
+        if far.is_foreign(run) and (name == "unresponsive" or run.host in far.watched):
+            continue  # its own host's watchdog can tell, by the clock that the run goes by
+        if (name in wanted) != (name in run.conditions):
+            after = _spoken(backend, run, name) if name == "unresponsive" else 0.0
+            judge.condition(run.id, name, name in wanted, wanted.get(name, ""), after)
+            written += 1
+    return written
 
 
 def _spoken(backend: Backend, run: Run, name: str) -> float:

@@ -9,6 +9,7 @@ from attrs import evolve
 from . import outbox
 from .message import Facts
 from .quiet import held_back
+from .readable import run_of
 from .rules import INCIDENT
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def _due(doc: Json, now: float) -> bool:
 def _remind(desk: Desk, key: str, doc: Json) -> None:
     again, alert = doc.get("reminded", 0) + 1, doc["alert"]
     dedupe_key = f"{alert['dedupe_key']}:reminder-{again}"
-    run = desk.backend.run(alert["run_id"]) if alert["run_id"] else None
+    run = run_of(desk.backend, alert["run_id"])
     if doc["kind"] == INCIDENT:
         facts = evolve(Facts(**doc["facts"]), dedupe_key=dedupe_key, at=desk.now)
     elif run is None:  # pruned since

@@ -14,6 +14,7 @@ from . import outbox
 from .incidents import Incident, handled, news, open_incidents
 from .message import Facts
 from .quiet import kept
+from .readable import run_of
 from .rules import FACTS, INCIDENT, RECOVERED, asks, misses_of, wants, wants_recovery
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def _begin(desk: Desk, incident: Incident, lasting: list[Incident], channels: tu
     """Whether that is all that there is to say: misses that are too few for a rule are looked at again."""
     last, misses = _last_run(desk, incident), misses_of(incident, lasting)
     tags = last.tags if last else ()
-    run = desk.backend.run(incident.run_id) if incident.run_id else None
+    run = run_of(desk.backend, incident.run_id)
     if last and incident.host is None:  # where it should have been: a snooze of that host is about it too
         incident = evolve(incident, host=last.host)
     facts = _facts(incident, incident.event, incident.key, incident.since, incident.reason)

@@ -17,6 +17,7 @@ from holter.agent import identity
 from holter.agent.watchdog.adopt import Live
 from holter.agent.watchdog.births import Births
 from holter.agent.watchdog.deaths import Deaths
+from holter.agent.watchdog.headers import header_at
 from holter.backends.lines import encode
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -141,3 +142,29 @@ def test_a_folder_that_is_not_there_is_only_not_listened_to() -> None:
     deaths = Deaths(births)
     assert seconds_of(lambda: deaths.wait(0.02)) >= 0.02
     deaths.close()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"x" * 2**26,
+        *(
+            encode({"event": "process", **identity.me(), **odd})
+            for odd in ({"boot": ["x"]}, {"namespace": {}}, {"pid": "1"}, {"start_ticks": [1]})
+        ),
+    ],
+    ids=["a line without end", "boot", "namespace", "pid", "ticks"],
+)
+def test_a_journal_that_no_process_of_ours_wrote_does_not_end_the_watchdog(
+    tmp_path: Path, deaths: Deaths, line: bytes
+) -> None:
+    """In a home that several users share, anybody may put one there."""
+    (tmp_path / "journals").mkdir(exist_ok=True)
+    deaths.follow([])
+    deaths.wait(0.0)
+    draft = tmp_path / "draft"
+    draft.write_bytes(line)
+    draft.rename(tmp_path / "journals" / "x.jsonl")
+    deaths.wait(0.2)
+    assert not deaths.living
+    assert header_at(str(tmp_path / "journals" / "x.jsonl")) is None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from holter.agent.watchdog import delivery, notify, outbox
 from holter.backends.base import Backend
 from holter.backends.urls import open_backend
 
+from .conftest import Scribe
 from .dying import Dying, Killed
 
 HOUR = 3600.0
@@ -732,3 +734,18 @@ def test_what_was_told_is_not_told_again_by_a_watchdog_that_repeats_old_transiti
     watch(store, clock, config)
     assert outbox.list_alerts(store) == before
     assert len(receiver.taken) == 5
+
+
+def test_a_record_that_a_disk_has_damaged_does_not_keep_the_alerts_of_others(
+    tmp_path: Path, clock: Any, receiver: Any, config: Settings
+) -> None:
+    store = open_backend("sqlite:///holter.db", str(tmp_path), clock=clock)
+    scribe = Scribe(store, clock)
+    for each in ("r1", "r2", "r3"):
+        scribe.ran(each)
+    with closing(sqlite3.connect(tmp_path / "holter.db")) as db:
+        db.execute("UPDATE runs SET doc = replace(doc, '\"state\"', '\"stAte\"') WHERE id = 'r2'")
+        db.commit()
+    watch(store, clock, config)
+    assert about_runs(receiver) == ["r1:failed", "r3:failed"]
+    store.close()

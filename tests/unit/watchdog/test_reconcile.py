@@ -12,6 +12,7 @@ from holter.agent.settings import Check
 from holter.agent.watchdog.adopt import Live
 from holter.agent.watchdog.afar import Afar, Voice
 from holter.agent.watchdog.bounds import Expected, moments
+from holter.agent.watchdog.enforce import limits_of
 from holter.agent.watchdog.judgements import Judge
 from holter.agent.watchdog.reconcile import conditions_of, reconcile
 from holter.agent.watchdog.sightings import Ages, Sightings
@@ -321,3 +322,36 @@ def test_a_run_is_no_older_than_its_process_whatever_the_wall_clock_says_at_firs
     assert ages.look({"r": began}, clock) == {"r": 15.0}
     assert 0.0 < identity.age(identity.me(), SYSTEM.since_boot()) < 86_400  # type: ignore[operator]
     assert identity.age({**identity.me(), "boot": "another"}, 100.0) is None
+
+
+def test_a_run_without_a_line_on_its_present_attempt_has_no_time_limit_and_holds_up_nobody(
+    store: Any, scribe: Any, clock: Any, tmp_path: Any
+) -> None:
+    """That line was damaged, say."""
+    scribe.start("r1", check={"timeout_seconds": 60.0})
+    scribe.say("retry", run="r1", attempt=1, delay=1.0)
+    scribe.say("retry", run="r1", attempt=2, delay=1.0)
+    assert store.run("r1").attempt_started_at is None
+    assert list(moments(store.run("r1"), Expected(store, {}).of(store.run("r1")))) == []
+    assert list(limits_of(store.run("r1"), Expected(store, {}))) == []
+
+
+def test_a_run_that_cannot_be_judged_does_not_keep_others_from_it(
+    store: Any, scribe: Any, clock: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for each in ("r1", "r2", "r3"):
+        scribe.start(each, check={"max_duration": 60.0})
+
+    def moody(run: Run, check: Any) -> Any:
+        if run.id == "r2":
+            raise TypeError("what is this?")
+        return moments(run, check)
+
+    monkeypatch.setattr("holter.agent.watchdog.reconcile.moments", moody)
+    clock.now += 100.0
+    reconcile(Expected(store, {}), Judge(str(tmp_path), "default", store), [], {}, clock, dues=[])
+    assert {each: store.run(each).conditions for each in ("r1", "r2", "r3")} == {
+        "r1": ("overdue",),
+        "r2": (),
+        "r3": ("overdue",),
+    }

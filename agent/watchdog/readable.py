@@ -1,0 +1,31 @@
+"""Runs by id for who goes through many: one record that a disk has damaged must not hold up all others."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from loguru import logger
+
+from ...backends.errors import RecordDamaged
+
+if TYPE_CHECKING:
+    from ...backends.base import Backend
+    from ...backends.records import Run
+
+
+def run_of(store: Backend, run_id: str | None) -> Run | None:
+    """The run; None where there is none (any more), or its record is damaged, which is said once."""
+    if not run_id:
+        return None
+    try:
+        return store.run(run_id)
+    except RecordDamaged as error:
+        say_once(run_id, str(error))
+        return None
+
+
+@lru_cache(1024)
+def say_once(run_id: str, text: str) -> None:
+    """In the watchdog's log, about a run that it cannot make sense of."""
+    logger.error("run {} cannot be looked at: {}", run_id, text)
