@@ -39,12 +39,15 @@ class Verbs(click.Group):
         for name in ("stdout", "stderr"):
             if getattr(sys, name) is None:  # whoever started us had closed it
                 setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - for as long as we live
-        if hasattr(sys.stdout, "reconfigure"):  # a terminal that cannot show a sign shows "?"
-            sys.stdout.reconfigure(errors="replace")
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(errors=screen.IN_ASCII)
         try:
             code = super().main(*args, **extra)
         except click.Abort:
             code = SIGINT
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            code = error.exit_code
         except click.ClickException as error:
             screen.say(_usage(error))
             code = error.exit_code

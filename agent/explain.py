@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import asdict, field, frozen
 
 from ..backends.clock import rfc3339
+from ..backends.globs import quoted
 from ..backends.records import Json, Run, Transition
 from ..backends.schedule import format_duration
 from ..backends.states import CONDITIONS, ENDINGS
@@ -258,4 +259,4 @@ def _next(run: Run) -> Iterator[str]:
         yield f"holter logs {run.id}"
         if run.parent_id is None and not run.well:
             yield f"holter rerun {run.id}"
-    yield f"holter runs --job '{run.name}'"
+    yield f"holter runs --job {quoted(run.name)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from glob import escape
 
 from ..backends.base import Backend
 from ..backends.errors import AmbiguousRun, RunNotFound
@@ -36,7 +37,8 @@ def find_run(backend: Backend, text: str) -> Run:
 
 
 def _newest(backend: Backend, job: str | None) -> Run:
-    found = backend.runs(RunQuery(job=job, roots=job is None, limit=1))
+    names = [None] if job is None else [escape(job), job]  # a name as it is, then as a shell pattern
+    found = [run for name in names for run in backend.runs(RunQuery(job=name, roots=job is None, limit=1))]
     if found:
         return found[0]
     if job is None:

@@ -15,6 +15,7 @@ import sys
 
 from ..backends.clock import SYSTEM, rfc3339
 from ..backends.errors import HolterError, NeedsUnmet
+from ..backends.globs import quoted
 from ..backends.schedule import format_duration, parse_duration, parse_need
 from .knobs import knobs
 from .secrets import clean
@@ -161,7 +162,9 @@ def _named(needs: Needs) -> str:
 
 def _refusal(run: ActiveRun, needs: Needs, unmet: str) -> NeedsUnmet:
     waited = f" after waiting {format_duration(needs.wait)}" if needs.on_unmet == "wait" else ""
-    error = NeedsUnmet(f"{unmet}{waited}", hint=f"`holter runs --job '{next(iter(needs.jobs))}'` shows why")
+    error = NeedsUnmet(
+        f"{unmet}{waited}", hint=f"`holter runs --job {quoted(next(iter(needs.jobs)))}` shows why"
+    )
     error.run_id = run.id
     return error
 

@@ -53,3 +53,10 @@ def _set(inside: str) -> str:
 
 def _char(char: str) -> str:
     return f"\\U{ord(char):08x}"
+
+
+def quoted(name: str) -> str:
+    """A name as a shell takes it for a pattern that this name alone matches."""
+    from glob import escape
+
+    return "'" + escape(" ".join(name.split())).replace("'", "'\\''") + "'"

@@ -200,6 +200,8 @@ class SqliteBackend(SqliteRegistry):
     def _rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """All rows at once: an open cursor would hold a read transaction and let the WAL grow without end."""
         self._opened()
+        if not self._db.in_transaction and self._lost():  # who only reads would read the old file for ever
+            self._begin_again()
         try:
             return self._db.execute(sql, values).fetchall()
         except ERRORS as error:

@@ -139,6 +139,7 @@ def ack(job: str | None, host: str | None) -> None:
     from ..identity import me
     from ..watchdog import outbox
     from .desk import opened
+    from .naming import warn_of_unknown
     from .tables import snooze_target
 
     if not (job or host):
@@ -146,6 +147,8 @@ def ack(job: str | None, host: str | None) -> None:
     about = snooze_target({"job": job, "host": host})
     with opened() as desk:
         count = outbox.ack(desk.backend, job, by=me()["user"], host=host)
+        if job and not count:
+            warn_of_unknown(desk, job)
     said = (
         f"{count} open alerts about {about}: no more reminders." if count else f"No open alert about {about}."
     )

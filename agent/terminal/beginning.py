@@ -49,6 +49,10 @@ def _write(path: str, mode: int) -> None:
     from ..settings import TEMPLATE
 
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-    with open(fd, "w", encoding="utf-8") as file:
-        file.write(TEMPLATE)
-    os.chmod(path, mode)
+    try:
+        with open(fd, "w", encoding="utf-8") as file:
+            file.write(TEMPLATE)
+        os.chmod(path, mode)
+    except BaseException:  # a full disk: half a file would be in the way of the next try
+        os.unlink(path)
+        raise

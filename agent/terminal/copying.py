@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
 import click
 
+from ...backends.errors import UnknownBackend
+from ...backends.urls import path_of
 from . import screen
 from .options import as_json
 
@@ -35,6 +38,7 @@ def copy(source: str, target: str, as_json: bool) -> int:
     home = load().home
     if source == target:
         raise click.UsageError("--from and --to name the same store")
+    _must_be_there(source, home)
     with (
         closing(open_backend(source, home, timeout=TIMEOUT)) as old,
         closing(open_backend(target, home, timeout=TIMEOUT)) as new,
@@ -53,6 +57,13 @@ def copy(source: str, target: str, as_json: bool) -> int:
     for root in done.differ[:10]:
         screen.say(f"run {root} is not the same on both sides: copy again, and see `holter doctor`")
     return 0 if done.ok else 1
+
+
+def _must_be_there(source: str, home: str) -> None:
+    """Opening a store makes it where there is none: the copy of nothing would be a success."""
+    plain = source.partition("?")[0]
+    if plain.startswith(("sqlite:", "file:")) and not os.path.exists(path := path_of(plain, home)):
+        raise UnknownBackend(f"there is no store at {path}", hint="look at what --from says")
 
 
 def _figure(value: int | str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
 from collections.abc import Iterator
@@ -70,6 +71,20 @@ def blocks() -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+_SIGNS = {"✔": "+", "✘": "x", "■": "#", "»": ">", "▶": ">", "↻": "~", "…": "~", "▪": "+", "→": ">"}
+
+
+def _in_ascii(error: UnicodeError) -> tuple[str, int]:
+    """What a terminal shows that has no such signs: a sign of one character for each of ours, "?" for others."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(_SIGNS.get(sign, "?") for sign in error.object[error.start : error.end]), error.end
+
+
+IN_ASCII = "holter.in-ascii"  # a handler of encoding errors
+codecs.register_error(IN_ASCII, _in_ascii)
 
 
 def paint(text: str, colour: str) -> str:

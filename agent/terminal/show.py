@@ -10,6 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ...backends.globs import quoted
 from ...backends.records import Json, Log, Run
 from ..trouble import trouble
 from ..waterfall import waterfall
@@ -202,4 +203,4 @@ def _next(run: Run, family: Sequence[Run]) -> Iterator[str]:
         yield f"holter show {worst.id}"
     if run.parent_id:
         yield f"holter show {run.parent_id}"
-    yield f"holter runs --job '{line(run.name)}'"
+    yield f"holter runs --job {quoted(run.name)}"

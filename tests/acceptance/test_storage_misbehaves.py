@@ -8,6 +8,7 @@ seconds longer.
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import textwrap
 from collections.abc import Callable, Iterator
@@ -341,3 +342,30 @@ def test_standard_streams_may_be_closed(host: Any) -> None:
             timeout=60,
         )
         assert done.returncode == 0
+
+
+@pytest.mark.parametrize("what", ["the store", "the home"])
+def test_what_was_deleted_under_a_watchdog_and_begun_anew_is_watched_like_the_old_one(
+    host: Any, hook: Any, until: Any, what: str
+) -> None:
+    settings = f"""
+        channels: {{hook: {{webhook: "{hook.url}"}}}}
+        alerts: [{{on: [failed, crashed], to: [hook]}}]
+        watchdog: {{interval: 0.2, digest: 0}}
+    """
+
+    def told(job: str) -> bool:
+        return any(each["alert"]["job"] == job for each in hook.taken)
+
+    host.settings(settings)
+    with host.watching():
+        host.holter("run", "--name", "before", "--", "false")
+        until(lambda: told("before"), "the first alert")
+        if what == "the home":
+            shutil.rmtree(host.home)
+            host.settings(settings)
+        for path in host.home.glob("holter.db*"):
+            path.unlink()
+        for job in ("after", "later"):
+            host.holter("run", "--name", job, "--", "false")
+            until(lambda job=job: told(job), f"the alert of {job}")

@@ -232,6 +232,53 @@ def test_a_run_is_found_by_id_beginning_last_and_last_of_a_job(holter: Holter) -
         assert objects(holter("show", "--json", text))["id"] == meant, text
 
 
+@pytest.mark.parametrize("job", ["load[1]", "a*b", "it's", "x'; echo OWNED; '"])
+def test_a_job_of_any_name_is_found_by_it_and_by_what_is_told_to_type(home: Path, job: str) -> None:
+    for each in ("aab", job, "aab"):
+        subprocess.run([holter_program(), "run", "--name", each, "--", "true"], check=True, timeout=60)
+    shown = objects(verb("show", "--json", f"last:{job}"))
+    assert shown["name"] == job
+    typed = verb("show", f"last:{job}").stdout.splitlines()[-1].strip()
+    command = typed.replace("holter", holter_program(), 1)
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+    assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == [shown["id"]], typed
+
+
+def test_without_a_verb_the_help_is_shown_as_it_is(home: Path) -> None:
+    done = subprocess.run([holter_program()], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) > 20 and done.stderr.startswith("Usage: holter")
+
+
+def test_a_terminal_without_our_signs_tells_the_states_apart(home: Path) -> None:
+    ascii_only = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    for command in ("true", "false"):
+        subprocess.run([holter_program(), "run", "--name", command, "--", command], timeout=60)
+    done = subprocess.run(
+        [holter_program(), "runs"], capture_output=True, text=True, env=ascii_only, timeout=60
+    )
+    assert "x FAILED" in done.stdout and "+ COMPLETED" in done.stdout and "?" not in done.stdout
+
+
+def test_init_on_a_full_disk_leaves_nothing_in_the_way_of_the_next_one(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "holter.yaml").unlink(missing_ok=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            os, "chmod", lambda *args: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+        )
+        assert verb("init").exit_code == 1
+    assert not (home / "holter.yaml").exists()
+    assert verb("init").exit_code == 0
+
+
+def test_a_store_that_is_not_there_is_not_copied(home: Path) -> None:
+    typed = verb("copy", "--from", "sqlite:///nosuch.db", "--to", "file:///copy")
+    assert typed.exit_code == 2 and "there is no store at" in typed.stderr
+    assert not (home / "nosuch.db").exists()
+
+
 @pytest.mark.parametrize("text", ["zzz", "last:nope", "", "last:", "%", "1*"])
 def test_a_run_that_is_not_there_is_one_line_and_exit_2(holter: Holter, text: str) -> None:
     result = holter("show", text)
@@ -544,7 +591,13 @@ def test_snooze_says_when_it_ends_and_alerts_list_it(home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["alerts", "snooze", "etk", "2h"], ["checks", "pause", "etk"], ["checks", "rm", "etk"]]
+    "words",
+    [
+        ["alerts", "snooze", "etk", "2h"],
+        ["alerts", "ack", "etk"],
+        ["checks", "pause", "etk"],
+        ["checks", "rm", "etk"],
+    ],
 )
 def test_a_name_that_no_job_goes_by_is_taken_with_a_word_of_warning(home: Path, words: list[str]) -> None:
     assert verb("checks", "add", "etl", "--max-duration", "2h").exit_code == 0

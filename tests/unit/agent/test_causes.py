@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,6 +67,28 @@ def test_the_word_of_the_kernel_and_of_the_disk_comes_first() -> None:
     assert causes(Side(run(error=full)))[0].startswith("The disk is full")
     killed = run(state="CRASHED", reason="killed by the kernel: out of memory")
     assert causes(Side(killed))[0].startswith("The memory ran out")
+
+
+@pytest.mark.parametrize(
+    ("reason", "message"),
+    [
+        ("its process (pid 7) is gone without a word: killed, out of memory, or os._exit", None),
+        ("killed by SIGKILL (out of memory, or somebody's kill -9)", None),
+        (None, "Zoom API said 401"),
+        ("exit code 3: cleaning room 5", None),
+    ],
+)
+def test_that_the_memory_ran_out_is_not_guessed(reason: str | None, message: str | None) -> None:
+    error = {**ERROR, "message": message} if message else None
+    found = causes(Side(run(state="CRASHED" if reason else "FAILED", reason=reason, error=error)))
+    assert not any("memory" in each for each in found)
+
+
+@pytest.mark.parametrize(
+    "said", ["MemoryError", "java.lang.OutOfMemoryError", "OOM killed", "std::bad_alloc"]
+)
+def test_that_the_memory_ran_out_is_seen_where_it_is_said(said: str) -> None:
+    assert causes(Side(run(error={**ERROR, "message": said})))[0].startswith("The memory ran out")
 
 
 def test_a_step_that_was_slower_is_the_cause_where_time_ran_out_only() -> None:

@@ -165,3 +165,16 @@ def test_a_check_of_a_large_database_ends_in_time_and_says_how_far_it_came(
     assert found["ok"] and "as far as it was read" in found["detail"]
     assert store.processes()
     store.close()
+
+
+def test_who_only_reads_sees_the_store_that_took_the_place_of_one_that_was_deleted(path: Path) -> None:
+    reader, writer = at(path), at(path)
+    writer.append("j1", 0, start("r1"))
+    assert [run.id for run in reader.runs(RunQuery())] == ["r1"]
+    for each in path.parent.glob("holter.db*"):
+        each.unlink()
+    assert reader.runs(RunQuery()) == []
+    writer.append("j2", 0, start("r2"))
+    assert [run.id for run in reader.runs(RunQuery())] == ["r2"]
+    reader.close()
+    writer.close()
