@@ -14,6 +14,7 @@ TRACEBACK_LIMIT = (
     20_000  # bytes as JSON, where a sign takes up to twelve; the middle of a longer one is left out
 )
 MESSAGE_LIMIT = 8_000
+DEEP, LAST = 300, 100  # frames; of more than the first, only so many of the last are looked at
 
 
 def describe(error: BaseException) -> dict[str, Any]:
@@ -22,7 +23,7 @@ def describe(error: BaseException) -> dict[str, Any]:
     The fingerprint is the same for failures of the same type at the same functions, whatever the message and the
     line numbers say.
     """
-    shown = traceback.TracebackException.from_exception(error)
+    shown = traceback.TracebackException.from_exception(error, limit=-LAST if _is_deep(error) else None)
     _leave_us_out(shown)
     kind = type(error)
     name = (
@@ -36,6 +37,14 @@ def describe(error: BaseException) -> dict[str, Any]:
         "traceback": _within(clean("".join(shown.format())), TRACEBACK_LIMIT),
         "fingerprint": _fingerprint(name, shown),
     }
+
+
+def _is_deep(error: BaseException) -> bool:
+    """A recursion without end: each of its runs would spell out all the frames of those above it."""
+    step, count = error.__traceback__, 0
+    while step is not None and count <= DEEP:
+        step, count = step.tb_next, count + 1
+    return count > DEEP
 
 
 def _within(text: str, limit: int) -> str:

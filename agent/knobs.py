@@ -114,7 +114,7 @@ def _resolve() -> Knobs:
         view, found = {}, None
     else:
         key = [os.path.abspath(config), stat.st_mtime_ns, stat.st_size, stat.st_ino]
-        view, found = _cached(place, key) or _parsed(place), config
+        view, found = _cached(place, key) or _parsed(place, key[0]), config
     for name in ("project", "backend", "heartbeat", "durability"):
         if value := environ.get(f"HOLTER_{name.upper()}"):
             view[name] = value
@@ -123,25 +123,28 @@ def _resolve() -> Knobs:
 
 
 def _cached(place: str, key: list[Any]) -> dict[str, Any] | None:
+    """The settings of the file whose `key` this is (path, time, size, inode); of its path alone, as they last were."""
     from json import loads
 
     try:
         with open(f"{place}/cache/knobs.json", encoding="utf-8") as file:
             cache = loads(file.read())
-        return dict(cache["view"]) if cache["key"] == key else None
+        return dict(cache["view"]) if cache["key"][: len(key)] == key else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _parsed(place: str) -> dict[str, Any]:
+def _parsed(place: str, path: str) -> dict[str, Any]:
+    """A file with a mistake in it counts as it was before that: defaults would be another store, and tell secrets."""
     from ..backends.errors import SettingsError
     from .settings import refresh_cache
 
     try:
         return refresh_cache(place, os.environ.get("HOLTER_CONFIG"))
     except SettingsError as error:
-        complain(f"{error}; going on with defaults")
-        return {}
+        before = _cached(place, [path])
+        complain(f"{error}; going on with {'defaults' if before is None else 'the settings before that'}")
+        return before or {}
 
 
 def _survives(value: Any) -> str:

@@ -57,8 +57,11 @@ def harmless(function: Callable[P, R]) -> Callable[P, R | None]:
         except RunTimeout:  # a flow's time was up while we wrote something down: that is no error of ours
             raise
         except Exception as error:  # noqa: BLE001 - recording never hurts the job
-            what = function.__name__.strip("_").replace("_", " ")
-            complain(f"{what}: {type(error).__name__}: {error}; the job goes on")
+            try:
+                what = function.__name__.strip("_").replace("_", " ")
+                complain(f"{what}: {type(error).__name__}: {error}; the job goes on")
+            except RecursionError:  # the job has used up the stack, and will hear of it
+                pass
             return None
 
     return guarded

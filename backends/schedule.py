@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _DURATION_HINT = "write seconds or 500ms, 30s, 15m, 2h, 1h30m, 7d, 1w"
 _SCHEDULE_HINT = 'write five cron fields ("0 2 * * *"), @hourly, @daily, @weekly, @monthly or "every 15m"'
+_RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))  # minute, hour, day, month, weekday (7 is Sunday, too)
 _ALIASES = {
     "@hourly": "0 * * * *",
     "@daily": "0 0 * * *",
@@ -131,11 +132,26 @@ def parse_deadline(value: Any) -> str:
 def check_syntax(text: str) -> None:
     """Refuse what can be no schedule, without loading a cron library (a decorator calls this inside the job)."""
     words = text.split() if isinstance(text, str) else []
-    if len(words) == 5 or (len(words) == 1 and words[0] in _ALIASES):
+    if len(words) == 5:
+        for word, (least, most) in zip(words, _RANGES, strict=True):
+            _check_numbers(text, word, least, most)
+        return
+    if len(words) == 1 and words[0] in _ALIASES:
         return
     if len(words) == 2 and words[0] == "every" and parse_duration(words[1]) >= _LEAST_INTERVAL:
         return
     raise ScheduleError(f"{_shown(text)} is no schedule", hint=_SCHEDULE_HINT)
+
+
+def _check_numbers(text: str, word: str, least: int, most: int) -> None:
+    """Of one field of a cron text; the rest of its syntax is for the library."""
+    for part in word.split(","):
+        for number in part.partition("/")[0].split("-"):
+            if number.isascii() and number.isdecimal() and not least <= int(number[:9]) <= most:
+                raise ScheduleError(
+                    f"{_shown(text)} is no schedule: {number[:9]} is not from {least} to {most}",
+                    hint=_SCHEDULE_HINT,
+                )
 
 
 class Schedule:

@@ -89,6 +89,16 @@ def test_a_broken_file_is_one_line_on_stderr_and_the_defaults(look: Any) -> None
     assert "projekt" in err and "project" in err
 
 
+def test_a_mistake_in_a_file_changes_nothing_but_for_a_line_on_stderr(look: Any) -> None:
+    """Else records would go to another store, and what is to be redacted would be told."""
+    good = "backend: file:///records\nproject: shop\nredact: ['custno']\nheartbeat: 7s\n"
+    before, _, _ = look(yaml=good)
+    after, _, err = look(yaml=good.replace("heartbeat", "hartbeat"))
+    assert after == before
+    assert "unknown setting hartbeat" in err and err.endswith("going on with the settings before that\n")
+    assert look(yaml=good.replace("7s", "8s"))[0] == {**before, "heartbeat": 8.0}
+
+
 @pytest.mark.parametrize("beat", ["often", "-1", "0", "nan", "1e9"])
 def test_a_heartbeat_that_is_none_is_said_and_replaced(look: Any, beat: str) -> None:
     found, _, err = look(HOLTER_HEARTBEAT=beat)

@@ -300,6 +300,23 @@ def test_a_fork_that_python_does_not_know_of_does_not_keep_its_killed_parent_ali
         os.kill(int(done.stdout), 9)
 
 
+def test_a_task_that_calls_itself_without_end_fails_as_it_would_without_us(python: Any, left: Any) -> None:
+    done = python("""
+        from holter import flow, task
+        @task
+        def step(n): return step(n + 1)
+        @flow
+        def main(): step(0)
+        main()
+    """)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("RecursionError: maximum recursion depth exceeded")
+    assert "complain" not in done.stderr
+    (run,) = [each for each in left().runs if each.name == "main"]
+    assert run.state == "FAILED" and run.error["type"] == "RecursionError"
+    assert len(run.error["traceback"]) < 20_000
+
+
 # --- what is written -----------------------------------------------------------------------------------------
 
 

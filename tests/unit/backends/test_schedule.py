@@ -253,6 +253,14 @@ def test_the_syntax_check_of_a_decorator_lets_every_schedule_pass_that_parses() 
         Schedule.parse(text)
 
 
+@pytest.mark.parametrize(
+    "text", ["99 * * * *", "0 24 * * *", "0 0 0 * *", "0 0 1 13 *", "0 0 * * 1-8", "0,60 * * * *"]
+)
+def test_a_number_out_of_its_range_is_seen_by_the_decorator_too(text: str) -> None:
+    with pytest.raises(ScheduleError, match=r"is not from \d+ to \d+"):
+        check_syntax(text)
+
+
 def test_five_fields_are_a_schedule_and_six_are_not() -> None:
     with pytest.raises(ScheduleError, match="is no schedule"):
         Schedule.parse("0 0 2 * * *")
