@@ -74,15 +74,15 @@ BUGS = (
     Bug(
         "the journal goes before the store has it",
         "agent/watchdog/adopt.py",
-        "            offset = self._ship(fd, journal, self._offset(journal) or 0)\n",
-        "            os.unlink(path)\n            os.open(path, os.O_CREAT)\n"
-        "            offset = self._ship(fd, journal, self._offset(journal) or 0)\n",
+        "        size, stood = os.fstat(fd).st_size, self._offset(journal)\n",
+        "        os.rename(path, path := f'{path}.gone')\n"
+        "        size, stood = os.fstat(fd).st_size, self._offset(journal)\n",
     ),
     Bug(
         "a torn line swallows the verdict",
         "agent/watchdog/adopt.py",
-        '_append(fd, b"\\n")',
-        "pass",
+        'b"\\n" * ahead or _end_of_torn(fd, size)',
+        'b""',
     ),
     Bug(
         "the cursor moves on before the alerts are there",
