@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import contextmanager, suppress
+from errno import EROFS
 
 from .clock import SYSTEM
 from .digest import digest
@@ -85,8 +86,9 @@ class SqliteBackend(SqliteRegistry):
             os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
             if not self._forced and is_network(kind := file_system(self.path)):
                 raise StorageError(f"{self.path} is on a network file system ({kind})", hint=_NOT_SHARED)
-            self._gate = Gate(f"{self.path}.gate", self._timeout)
-            _create(self.path)
+            self._gate = self._open_gate()
+            if self._gate is not None:
+                _create(self.path)
             _OPEN.add(self)
             self._connect()
         except StorageError:
@@ -95,6 +97,15 @@ class SqliteBackend(SqliteRegistry):
             raise StorageError(
                 f"cannot open {self.path}: {getattr(error, 'strerror', None) or error}"
             ) from error
+
+    def _open_gate(self) -> Gate | None:
+        """None where there is a store that can only be read: a disk with errors was mounted read-only, say."""
+        try:
+            return Gate(f"{self.path}.gate", self._timeout)
+        except OSError as error:
+            if error.errno == EROFS and os.path.exists(self.path):
+                return None
+            raise
 
     def _begin_again(self) -> None:
         """The file was deleted or replaced under us: what has its name now is another store. The old connection is
@@ -119,18 +130,26 @@ class SqliteBackend(SqliteRegistry):
     def _connect(self) -> None:
         seconds = 30.0 if self._timeout is None else self._timeout
         self._file = _identity(self.path)
-        self._db = db = sqlite3.connect(
-            self.path, timeout=seconds, isolation_level=None, check_same_thread=False
-        )
-        db.execute("PRAGMA synchronous=NORMAL")
-        db.execute("PRAGMA wal_autocheckpoint=0")
+        if self._gate is None:
+            from .sqlite_reads import opened_to_read
+
+            self._db = opened_to_read(self.path)
+        else:
+            self._db = sqlite3.connect(
+                self.path, timeout=seconds, isolation_level=None, check_same_thread=False
+            )
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.execute("PRAGMA wal_autocheckpoint=0")
+        self._upgrade()
+
+    def _upgrade(self) -> None:
         version = self._version()
         if version < SCHEMA_VERSION:
             with self._gated():
                 if self._version() < SCHEMA_VERSION:
                     from .sqlite_schema import upgrade
 
-                    upgrade(db)
+                    upgrade(self._db)
         elif version > SCHEMA_VERSION:
             raise StoreTooNew(f"{self.path} has schema {version}, this holter knows {SCHEMA_VERSION}")
 
@@ -141,7 +160,7 @@ class SqliteBackend(SqliteRegistry):
         db, self._db = self._db, None  # type: ignore[assignment]
         gate, self._gate = self._gate, None
         if db is not None:
-            if _may_close(gate):
+            if gate is None or _may_close(gate):  # who only reads checkpoints nothing
                 db.close()
             else:
                 _never_close(db)
@@ -159,11 +178,20 @@ class SqliteBackend(SqliteRegistry):
     def _gated(self) -> AbstractContextManager[None]:
         return self._opened().held()
 
-    def _opened(self) -> Gate:
-        if self._gate is None:
+    def _must_be_open(self) -> None:
+        if self._db is None:
             raise StorageError(
                 f"{self.path} is closed here", hint="after a fork or a close, open the store again"
             )
+
+    def _opened(self) -> Gate:
+        """The gate, where the store can be written."""
+        self._must_be_open()
+        if self._gate is None:  # it may be writable again
+            self._db.close()
+            self._open()
+        if self._gate is None:
+            raise StorageError(f"{self.path} is on a read-only file system", hint="what is there can be read")
         return self._gate
 
     @contextmanager
@@ -199,7 +227,7 @@ class SqliteBackend(SqliteRegistry):
 
     def _rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """All rows at once: an open cursor would hold a read transaction and let the WAL grow without end."""
-        self._opened()
+        self._must_be_open()
         if not self._db.in_transaction and self._lost():  # who only reads would read the old file for ever
             self._begin_again()
         try:

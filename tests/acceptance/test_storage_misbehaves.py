@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import subprocess
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from holter.backends.errors import StorageError
+
+from .conftest import Host
 
 PLAIN = """
 def flow(fn=None, **options):
@@ -201,10 +206,8 @@ def test_the_home_is_missing_and_so_is_its_parent(host: Any, body: str) -> None:
 
 
 def test_the_home_is_read_only(host: Any, body: str, small_disk: Any) -> None:
-    import subprocess
-
     place = small_disk("1M")
-    subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
+    mount("ro", place)
     compare(host, body, nothing, HOLTER_HOME=str(place))
     compare(host, body, nothing, HOLTER_HOME=str(place / "home"))
 
@@ -369,3 +372,49 @@ def test_what_was_deleted_under_a_watchdog_and_begun_anew_is_watched_like_the_ol
         for job in ("after", "later"):
             host.holter("run", "--name", job, "--", "false")
             until(lambda job=job: told(job), f"the alert of {job}")
+
+
+@pytest.mark.parametrize("log", [True, False], ids=["with a log of writes", "without"])
+def test_on_a_file_system_that_became_read_only_all_that_is_there_can_be_read(
+    small_disk: Any, log: bool
+) -> None:
+    """As after an error of the disk. When it can be written again, it is."""
+    host = Host(small_disk("8M"))
+    host.holter("run", "--name", "job", "--", "sh", "-c", "echo said; exit 3")
+    last_words = "os.kill(os.getpid(), 9)" if log else "store.close()"
+    host.run(
+        host.script(f"""
+            import os
+            from holter.backends.urls import open_backend
+            store = open_backend("sqlite:///holter.db", os.environ["HOLTER_HOME"])
+            store.put("test", "key", {{"in": "the log of writes"}}, 0)
+            {last_words}
+        """)
+    )
+    assert (host.home / "holter.db-wal").exists() == log
+    mount("ro", host.folder)
+    (run,) = host.json("runs")
+    assert (run["name"], run["state"]) == ("job", "FAILED")
+    for verb, says in {
+        "show last": "exit code 3",
+        "logs last": "said",
+        "status": "job",
+        "report": "job",
+        "alerts": "",
+        "explain last": "job",
+        "doctor": "fail  home",
+    }.items():
+        done = host.holter(*verb.split())
+        assert "Traceback" not in done.err and says in done.out + done.err, (verb, done)
+    assert host.store.get("test", "key") is not None
+    with pytest.raises(StorageError, match="read-only"):
+        host.store.put("test", "other", {}, 0)
+    refused = host.holter("alerts", "snooze", "job", "2h")
+    assert (refused.code, refused.err.count("read-only file system")) == (1, 1)
+    mount("rw", host.folder)
+    assert host.store.put("test", "other", {}, 0) == 1
+    host.store.close()
+
+
+def mount(how: str, place: Path) -> None:
+    subprocess.run(["mount", "-o", f"remount,{how}", str(place)], check=True)
