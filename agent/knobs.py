@@ -113,7 +113,7 @@ def _resolve() -> Knobs:
             complain(f"no settings file {config} (HOLTER_CONFIG); going on with defaults")
         view, found = {}, None
     else:
-        key = [os.path.abspath(config), stat.st_mtime_ns, stat.st_size, stat.st_ino]
+        key: list[Any] = [os.path.abspath(config), stat.st_mtime_ns, stat.st_size, stat.st_ino]
         view, found = _cached(place, key) or _parsed(place, key[0]), config
     for name in ("project", "backend", "heartbeat", "durability"):
         if value := environ.get(f"HOLTER_{name.upper()}"):

@@ -7,7 +7,6 @@ import sqlite3
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import quote
 
 from .answers import has_words, process_of, words_of
 from .errors import StorageError
@@ -38,22 +37,6 @@ _DOOMED = (
     f" AND later.parent_id IS NULL AND later.state IN ({_FAILED})"
     " AND (later.created_at, later.id) > (runs.created_at, runs.id)))"
 )
-
-
-def opened_to_read(path: str) -> sqlite3.Connection:
-    """On a file system that cannot be written. Where SQLite finds no index of the log there, there is no log either,
-    and the file alone is all."""
-    place = f"file:{quote(path)}?mode=ro"
-    for more in ("", "&immutable=1"):
-        db = sqlite3.connect(f"{place}{more}", uri=True, isolation_level=None, check_same_thread=False)
-        try:
-            db.execute("PRAGMA user_version")
-            return db
-        except sqlite3.OperationalError:
-            db.close()
-            if more:
-                raise
-    raise AssertionError
 
 
 def runs(store: SqliteBackend, query: RunQuery) -> list[Run]:

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 from json import dumps
 
+from .sqlite_link import SqliteLink
 from .sqlite_text import loaded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import sqlite3
-    from contextlib import AbstractContextManager
-    from typing import Any
-
     from .records import Document, Json, Listing
 
 
-class SqliteRegistry:
-    """The Registry half of `SqliteBackend`, which brings the connection."""
-
-    if TYPE_CHECKING:
-
-        def _write(self) -> AbstractContextManager[sqlite3.Connection]: ...
-        def _rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]: ...
+class SqliteRegistry(SqliteLink):
+    """The Registry half of `SqliteBackend`."""
 
     def get(self, kind: str, key: str) -> Document | None:
         from .records import Document

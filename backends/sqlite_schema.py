@@ -10,7 +10,7 @@ import sqlite3
 
 from sqlite_utils import Database, Migrations
 
-from .sqlite import SCHEMA_VERSION
+from .sqlite_link import SCHEMA_VERSION
 
 MIGRATIONS = Migrations("holter")
 

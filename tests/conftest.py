@@ -10,12 +10,15 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from .prove import Proof
 from .standstill import Standstills, repeated
 
-settings.register_profile("quick", max_examples=40, deadline=None, derandomize=True)
+SLOW = [HealthCheck.too_slow]  # how fast examples are made is up to the machine, and what else it does
+settings.register_profile(
+    "quick", max_examples=40, deadline=None, derandomize=True, suppress_health_check=SLOW
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -26,7 +29,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    settings.register_profile("long", max_examples=config.getoption("--examples"), deadline=None)
+    settings.register_profile(
+        "long", max_examples=config.getoption("--examples"), deadline=None, suppress_health_check=SLOW
+    )
     settings.load_profile("long" if config.getoption("--long") else "quick")
     if hasattr(config, "workerinput") or not config.getoption("numprocesses"):  # where tests run
         standstills = Standstills()

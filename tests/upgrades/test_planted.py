@@ -39,7 +39,7 @@ PLANTED: dict[str, tuple[Defect, Callable[[Path], Any]]] = {
         old_homes,
     ),
     "a newer schema is taken for this one": (
-        Defect("backends/sqlite.py", "elif version > SCHEMA_VERSION:", "elif False:"),
+        Defect("backends/sqlite_link.py", "elif version > SCHEMA_VERSION:", "elif False:"),
         the_future,
     ),
     "an address of the collector has another name": (
