@@ -295,7 +295,7 @@ def test_a_terminal_that_knows_no_signs_still_gets_its_table(user: User) -> None
     user.script(HELLO)
     result = user.types("runs", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
     assert result.returncode == 0
-    assert "? COMPLETED" in result.stdout
+    assert "+ COMPLETED" in result.stdout
 
 
 def test_a_verb_loads_only_what_it_needs(user: User) -> None:

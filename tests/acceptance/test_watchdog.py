@@ -204,7 +204,7 @@ def test_a_store_that_is_away_is_waited_for(host: Any, until: Any) -> None:
         victim.kill()
         victim.wait(20)
         (host.home / "holter.db").rmdir()
-        until(lambda: "again" in host.watch_log, "the recovery")
+        until(lambda: "again" in host.watch_log, "the recovery", 60)  # after the sixth try it waits for 30 s
         until(lambda: host.seen() and host.one("lives").state == "CRASHED", "the crash")
     finally:
         dog.terminate()
