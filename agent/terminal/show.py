@@ -203,4 +203,4 @@ def _next(run: Run, family: Sequence[Run]) -> Iterator[str]:
         yield f"holter show {worst.id}"
     if run.parent_id:
         yield f"holter show {run.parent_id}"
-    yield f"holter runs --job {quoted(run.name)}"
+    yield f"holter runs --job {quoted(line(run.name))}"

@@ -46,8 +46,8 @@ def test_a_judge_who_does_not_mind_a_step_is_found(
     host: Host, hook: Hook, clock: HostClock, tmp_path: Path, proof: Proof
 ) -> None:
     plant(host, tmp_path, "agent/watchdog/expecting.py", "> JUMP:", "> 1e12:")
-    with pytest.raises(FOUND):
-        test_a_schedule.attack(host, hook, clock, [0.0, 5 * test_a_schedule.MINUTE])
+    with pytest.raises(FOUND):  # whether a pass falls just between step and start is chance: each step is one
+        test_a_schedule.attack(host, hook, clock, [0.0, *[5 * test_a_schedule.MINUTE] * 5])
     proof.count(1, "planted defects found")
 
 

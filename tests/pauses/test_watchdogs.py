@@ -87,7 +87,7 @@ def attack(breaker: Breaker, new_host: Callable[..., Host], hook: Hook, step: in
 def test_a_watchdog_that_was_stopped_while_another_took_over_says_nothing_twice(
     breaker: Breaker, new_host: Callable[..., Host], hook: Hook, proof: Proof, shared: bool
 ) -> None:
-    stopped = attack(breaker, new_host, hook, proof.of(499, 31) if shared else proof.of(151, 3), shared)
+    stopped = attack(breaker, new_host, hook, proof.of(199, 11) if shared else proof.of(61, 1), shared)
     assert stopped > 1
     proof.count(stopped, "watchdogs stopped")
 
