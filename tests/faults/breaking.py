@@ -146,8 +146,9 @@ def read_trace(path: Path) -> list[Call]:
 
 def each_call(step: int, whole: bool, way: str, run: Callable[[Fault], Done]) -> Iterator[Done]:
     """Run once for each fault of this `way` ("fails", "stays broken", "killed"), at every `step`-th call, until a run
-    has fewer calls. `whole`: each error that the call can give; else one of them in turn."""
-    at = 1
+    has fewer calls. `whole`: each error that the call can give; else one of them in turn. FAULTS_FIRST in the
+    environment is the call to begin with, where a proof is to go on, or to be looked at again."""
+    at = int(os.environ.get("FAULTS_FIRST") or 1)
     while True:
         errors = kind = 0
         turns = _turns(way, at // step, whole)
