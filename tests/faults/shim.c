@@ -238,7 +238,6 @@ ON_FILE(ssize_t, pread, "read", READS, (int fd, void *into, size_t n, off_t o), 
 ON_FILE(ssize_t, pread64, "read", READS, (int fd, void *into, size_t n, off_t o), LIST(fd, into, n, o), SYS_pread64)
 ON_FILE(int, fsync, "sync", SYNCS, (int fd), fd, SYS_fsync)
 ON_FILE(int, fdatasync, "sync", SYNCS, (int fd), fd, SYS_fdatasync)
-ON_FILE(int, flock, "lock", LOCKS, (int fd, int how), LIST(fd, how), SYS_flock)
 ON_FILE(int, fchmod, "chmod", CHANGES, (int fd, mode_t mode), LIST(fd, mode), SYS_fchmod)
 
 void sync(void) {
@@ -266,6 +265,15 @@ int close(int fd) { /* it is closed, whatever the answer is */
     enter(&call);
     long result = syscall(SYS_close, fd);
     if (call.injected) { result = -1; errno = call.injected; }
+    leave(&call, result, NULL, 0);
+    return result;
+}
+
+int flock(int fd, int how) {
+    if (how & LOCK_UN) return syscall(SYS_flock, fd, how); /* as below */
+    CALL("lock", LOCKS);
+    of_file(&call, fd);
+    DO(syscall(SYS_flock, fd, how));
     leave(&call, result, NULL, 0);
     return result;
 }
