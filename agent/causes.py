@@ -31,11 +31,10 @@ FIRST = 3  # causes that are shown where there is little room
 _DISK = re.compile(
     r"no space left|\[errno (28|122)\]|disk quota|enospc|disk (is )?full|file too large", re.IGNORECASE
 )
-_MEMORY = (
-    re.compile(  # not what Holter says of a death that it cannot explain: "killed, out of memory, or ..."
-        r"out of memory(?!, or)|memoryerror\b|cannot allocate memory|\boom\b|\boom[ -]?kill|std::bad_alloc",
-        re.IGNORECASE,
-    )
+# "killed, out of memory, or ..." is what Holter says of a death that it cannot explain.
+_MEMORY = re.compile(
+    r"out of memory(?!, or)|memoryerror\b|cannot allocate memory|\boom\b|\boom[ -]?kill|std::bad_alloc",
+    re.IGNORECASE,
 )
 _MISSING = re.compile(r"no such file or directory(?:: *['\"]?([^'\"\n]*))?", re.IGNORECASE)
 _NETWORK = re.compile(

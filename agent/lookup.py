@@ -38,9 +38,9 @@ def find_run(backend: Backend, text: str) -> Run:
 
 def _newest(backend: Backend, job: str | None) -> Run:
     names = [None] if job is None else [escape(job), job]  # a name as it is, then as a shell pattern
-    found = [run for name in names for run in backend.runs(RunQuery(job=name, roots=job is None, limit=1))]
-    if found:
-        return found[0]
+    for name in names:
+        if found := backend.runs(RunQuery(job=name, roots=job is None, limit=1)):
+            return found[0]
     if job is None:
         raise RunNotFound("no run is recorded yet", hint="`holter run -- echo hello` records one")
     raise RunNotFound(f"no run of {job!r}", hint="`holter runs` lists the jobs")

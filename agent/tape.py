@@ -162,14 +162,16 @@ def _emit_in_turn(line: bytes, keep: bool) -> None:
         process.journal = _open()
     if process.journal is None:
         return
+    written = False
     try:
         _write_waiting(process.journal)
         process.journal.write(line, keep)
+        written = True
         _write_waiting(process.journal)  # of threads that did not wait for us any longer
     except RunTimeout:
         raise
     except OSError as error:
-        return _hold_back(line, keep, error)
+        return _hold_back(line, keep and not written, error)
     if not process.journal.durable:  # there every event comes this way
         process.fd = process.journal.fd
 

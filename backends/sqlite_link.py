@@ -118,6 +118,9 @@ class SqliteLink:
     def _upgrade(self) -> None:
         version = self._version()
         if version < SCHEMA_VERSION:
+            if self._gate is None:
+                hint = "it is brought up to date where it can be written"
+                raise StorageError(f"{self.path} has schema {version} and can only be read", hint=hint)
             with self._gated():
                 if self._version() < SCHEMA_VERSION:
                     from .sqlite_schema import upgrade

@@ -178,3 +178,15 @@ def test_who_only_reads_sees_the_store_that_took_the_place_of_one_that_was_delet
     assert [run.id for run in reader.runs(RunQuery())] == ["r2"]
     reader.close()
     writer.close()
+
+
+def test_an_older_schema_that_can_only_be_read_is_refused(
+    store: SqliteBackend, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.append("j1", 0, start("r1"))
+    store.close()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version=4")
+    monkeypatch.setattr(SqliteBackend, "_open_gate", lambda self: None)
+    with pytest.raises(StorageError, match="has schema 4 and can only be read"):
+        at(path)
