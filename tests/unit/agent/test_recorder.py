@@ -76,6 +76,34 @@ def test_threads_that_wait_for_a_slow_disk_lose_no_event(python: Any, left: Any,
     assert ("another thread is still writing" in done.stderr) == (patience < 1)
 
 
+def test_a_line_that_was_written_is_not_written_again_for_what_another_thread_left(
+    python: Any, left: Any
+) -> None:
+    """The other one's event meets a disk that is full just then."""
+    python("""
+        from holter import flow
+        from holter.agent import tape
+        from holter.agent.journal import Journal
+        write, refused = Journal.write, []
+        def full_once(journal, line, keep=False):
+            if line == b"\\n" and not refused:
+                refused.append(line)
+                raise OSError(28, "No space left on device")
+            write(journal, line, keep)
+            if b'"end"' in line and not refused:
+                tape.process.waiting.append(b"\\n")
+        Journal.write = full_once
+        @flow
+        def main(): tape.process.fd = -1
+        main()
+        main()
+        assert refused
+    """)
+    found = left()
+    for run in found.runs:
+        assert [event["event"] for event in found._store.events(run.id)].count("end") == 1
+
+
 def test_threads_that_start_together_share_one_journal(python: Any, left: Any, tmp_path: Path) -> None:
     done = python("""
         import threading
