@@ -16,7 +16,6 @@ from loguru import logger
 
 from ...backends.base import Backend
 from ...backends.clock import Clock, root_of
-from ...backends.errors import StorageError
 from ...backends.records import RunQuery
 from ...backends.verdicts import Problem, Verdict, judge
 from .. import identity, jobs, ledgers
@@ -24,7 +23,7 @@ from ..jobs import Registered
 from ..settings import Settings
 from . import gaps, pulse
 from .incidents import Board, Incident
-from .readable import run_of
+from .readable import is_away, run_of
 
 EVENTS = ("late", "missed", "unfinished", "short", "frequent", "not_fresh", "zone_mismatch")
 PATIENT = ("late", "missed", "unfinished", "not_fresh")  # never said before a grace has passed
@@ -166,7 +165,7 @@ class Expecting:
                 changed += self._judge(store, board, settings, known, tuple(before), now)
                 known.fault = ""
             except Exception as error:
-                if isinstance(error, StorageError):
+                if is_away(error):
                     raise  # the whole step is tried again
                 if known.fault != str(error):
                     logger.error("what is expected of {} cannot be judged: {}", known.name, error)

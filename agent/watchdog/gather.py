@@ -14,7 +14,6 @@ from attrs import asdict, evolve
 from loguru import logger
 
 from ...backends.clock import token
-from ...backends.errors import HolterError, RecordDamaged
 from ...backends.records import Json, LogQuery, RunQuery
 from ..causes import FIRST
 from ..why import notes_of, why
@@ -22,7 +21,7 @@ from . import outbox
 from .digest import Group, Item, Spoken, name_of, plan, worded
 from .message import TAIL, Facts, compose
 from .quiet import held_back
-from .readable import run_of
+from .readable import is_away, run_of
 from .rules import INCIDENT
 
 if TYPE_CHECKING:
@@ -198,7 +197,7 @@ def _whole(backend: Backend, doc: Json) -> Json:
         notes = notes_of(backend, run) if alert["event"] == "crashed" else ()
         causes = why(backend, run).causes[:FIRST] if alert["event"] in _EXPLAINED else ()
     except Exception as error:
-        if isinstance(error, HolterError) and not isinstance(error, RecordDamaged):
+        if is_away(error):
             raise
         logger.error("alert {}: no log lines, {}: {}", facts.dedupe_key, type(error).__name__, error)
         lines, figures, notes, causes = [], [], (), ()

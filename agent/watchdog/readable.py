@@ -1,4 +1,4 @@
-"""Runs by id for who goes through many: one record that a disk has damaged must not hold up all others."""
+"""For who goes through many runs: one record that a disk has damaged must not hold up all others."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
-from ...backends.errors import RecordDamaged
+from ...backends.errors import RecordDamaged, StorageError
 
 if TYPE_CHECKING:
     from ...backends.base import Backend
@@ -23,6 +23,11 @@ def run_of(store: Backend, run_id: str | None) -> Run | None:
     except RecordDamaged as error:
         say_once(run_id, str(error))
         return None
+
+
+def is_away(error: Exception) -> bool:
+    """Whether the store could not be asked, so that the step is to be repeated; a damaged record stays as it is."""
+    return isinstance(error, StorageError) and not isinstance(error, RecordDamaged)
 
 
 @lru_cache(1024)

@@ -17,7 +17,6 @@ from typing import Any
 
 from ...backends.base import Backend
 from ...backends.clock import Clock
-from ...backends.errors import StorageError
 from ...backends.records import LogQuery, Run, RunQuery
 from ...backends.schedule import format_duration
 from ...backends.states import OPEN
@@ -26,7 +25,7 @@ from .adopt import Live
 from .afar import Afar
 from .bounds import Expected, moments
 from .judgements import Judge
-from .readable import say_once
+from .readable import is_away, say_once
 from .replaced import close_replaced
 from .sightings import Ages
 
@@ -73,7 +72,7 @@ def reconcile(
         try:
             written += look(run)
         except Exception as error:
-            if isinstance(error, StorageError):
+            if is_away(error):
                 raise
             say_once(run.id, f"{type(error).__name__}: {error}")
     if written:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +25,7 @@ from holter.backends.ledger import Entry
 from holter.backends.memory import MemoryBackend
 from holter.backends.records import RunQuery
 from holter.backends.schedule import Schedule
+from holter.backends.urls import open_backend
 
 from .conftest import HandSetClock, Scribe
 
@@ -90,6 +94,24 @@ def test_a_job_is_known_from_its_first_run_and_late_when_its_grace_is_over(
     ran(scribe, clock, AT_TWO + DAY + 1000, "r2")
     assert dog.look() == []
     assert dog.outcomes(MIDNIGHT, MIDNIGHT + 2 * DAY) == ["on_time", "late"]
+
+
+def test_a_job_whose_newest_record_a_disk_has_damaged_does_not_keep_others_from_being_late(
+    tmp_path: Path, clock: HandSetClock
+) -> None:
+    with closing(open_backend("sqlite:///holter.db", str(tmp_path), clock=clock)) as store:
+        scribe = Scribe(store, clock)
+        clock.now = AT_TWO - HOUR
+        dog = Watch(store, clock)
+        dog.look()
+        for each in ("a", "b", "c"):
+            ran(scribe, clock, AT_TWO + 3, f"r{each}", name=each)
+        dog.look()
+        with closing(sqlite3.connect(tmp_path / "holter.db")) as db:
+            db.execute("UPDATE runs SET doc = replace(doc, '\"state\"', '\"stAte\"') WHERE id = 'rb'")
+            db.commit()
+        dog.watch(AT_TWO + DAY + 900, 600)
+        assert sorted((each.job, each.event) for each in dog.open()) == [("a", "late"), ("c", "late")]
 
 
 def test_misses_in_a_row_are_one_incident_that_counts_them(

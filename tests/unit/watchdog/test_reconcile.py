@@ -18,7 +18,7 @@ from holter.agent.watchdog.reconcile import conditions_of, reconcile
 from holter.agent.watchdog.sightings import Ages, Sightings
 from holter.backends.base import Backend
 from holter.backends.clock import SYSTEM, Clock
-from holter.backends.errors import StorageError
+from holter.backends.errors import RecordDamaged, StorageError
 from holter.backends.records import Run
 
 
@@ -336,15 +336,16 @@ def test_a_run_without_a_line_on_its_present_attempt_has_no_time_limit_and_holds
     assert list(limits_of(store.run("r1"), Expected(store, {}))) == []
 
 
+@pytest.mark.parametrize("error", [TypeError("what is this?"), RecordDamaged("the record is not JSON")])
 def test_a_run_that_cannot_be_judged_does_not_keep_others_from_it(
-    store: Any, scribe: Any, clock: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    error: Exception, store: Any, scribe: Any, clock: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for each in ("r1", "r2", "r3"):
         scribe.start(each, check={"max_duration": 60.0})
 
     def moody(run: Run, check: Any) -> Any:
         if run.id == "r2":
-            raise TypeError("what is this?")
+            raise error
         return moments(run, check)
 
     monkeypatch.setattr("holter.agent.watchdog.reconcile.moments", moody)
