@@ -20,7 +20,8 @@ from ..backends.clock import SYSTEM, Clock, new_id
 from ..backends.errors import OffsetMismatch, StorageError
 from ..backends.lines import encode
 from ..backends.many import append_many
-from ..backends.records import Json, Log, LogQuery, Process, Run, RunQuery, Transition
+from ..backends.queries import LogQuery, RunQuery
+from ..backends.records import Json, Log, Process, Run, Transition
 from .tally import Copied, Tallies
 from .watchdog import notify, outbox, pulse
 

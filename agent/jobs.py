@@ -17,7 +17,8 @@ from attrs import asdict, evolve, field, frozen
 from ..backends.base import Backend, Registry
 from ..backends.errors import ScheduleError
 from ..backends.expected import Expectation
-from ..backends.records import Json, Run, RunQuery
+from ..backends.queries import RunQuery
+from ..backends.records import Json, Run
 from ..backends.schedule import parse_rate
 from ..backends.states import ENDINGS, OPEN
 from ..backends.verdicts import JobRecord, Span

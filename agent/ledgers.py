@@ -16,7 +16,7 @@ from ..backends.base import Backend, Registry
 from ..backends.clock import rfc3339
 from ..backends.expected import EARLY, Expectation
 from ..backends.ledger import DAY, Entry, Evidence, Span, day_of
-from ..backends.records import RunQuery
+from ..backends.queries import RunQuery
 from .jobs import key_of
 
 HEAD = "ledger"  # kind of document: since when a schedule holds, and up to when its ledger is written

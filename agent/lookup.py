@@ -7,7 +7,8 @@ from glob import escape
 
 from ..backends.base import Backend
 from ..backends.errors import AmbiguousRun, RunNotFound
-from ..backends.records import Json, Run, RunQuery
+from ..backends.queries import RunQuery
+from ..backends.records import Json, Run
 from ..backends.states import OPEN
 
 SHOWN = 3  # candidates that an ambiguous prefix names

@@ -133,7 +133,7 @@ def _look(jobs: tuple[str, ...], said: list[Completed | str]) -> None:
 def _completed(jobs: tuple[str, ...]) -> Completed:
     from glob import escape
 
-    from ..backends.records import RunQuery
+    from ..backends.queries import RunQuery
     from ..backends.urls import open_backend
 
     settings = knobs()

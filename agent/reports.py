@@ -12,7 +12,8 @@ from attrs import evolve, frozen
 from ..backends.base import Backend
 from ..backends.clock import rfc3339
 from ..backends.ledger import Entry, Evidence, completeness, decide, lateness
-from ..backends.records import JobSummary, Json, Retention, RunQuery
+from ..backends.queries import Retention, RunQuery
+from ..backends.records import JobSummary, Json
 from ..backends.states import ENDINGS, FAILURES
 from ..backends.verdicts import Expectation, JobRecord, Turn, Verdict, judge, turns
 from . import jobs, ledgers

@@ -18,7 +18,8 @@ from attrs import evolve, frozen
 from ..backends.base import Backend
 from ..backends.clock import rfc3339, token
 from ..backends.errors import HolterError
-from ..backends.records import Bucket, Json, RunQuery
+from ..backends.queries import RunQuery
+from ..backends.records import Bucket, Json
 from ..backends.schedule import format_duration
 from ..backends.states import FAILURES
 from . import drawings

@@ -9,7 +9,8 @@ from attrs import asdict, define, fields, frozen
 
 from ..backends.base import Backend
 from ..backends.clock import root_of
-from ..backends.records import Json, LogQuery, Run, RunQuery
+from ..backends.queries import LogQuery, RunQuery
+from ..backends.records import Json, Run
 
 _FIELDS = tuple(each.name for each in fields(Run))
 

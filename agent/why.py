@@ -10,7 +10,8 @@ from urllib.parse import quote
 
 from ..backends.base import Backend
 from ..backends.expected import median
-from ..backends.records import Json, LogQuery, Run, RunQuery
+from ..backends.queries import LogQuery, RunQuery
+from ..backends.records import Json, Run
 from ..backends.states import FAILURES
 from .causes import Case, Digest, digest
 from .changes import Side

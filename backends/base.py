@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Protocol
 
+from .queries import LogQuery, Retention, RunQuery
 from .records import (
     Bucket,
     Document,
@@ -22,12 +23,9 @@ from .records import (
     Json,
     Listing,
     Log,
-    LogQuery,
     Process,
     Pruned,
-    Retention,
     Run,
-    RunQuery,
     Transition,
 )
 

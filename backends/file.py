@@ -41,19 +41,8 @@ if TYPE_CHECKING:
     from .clock import Clock
     from .digest import Digest
     from .file_format import Json, Lines
-    from .records import (
-        Bucket,
-        JobRuns,
-        JobSummary,
-        Log,
-        LogQuery,
-        Process,
-        Pruned,
-        Retention,
-        Run,
-        RunQuery,
-        Transition,
-    )
+    from .queries import LogQuery, Retention, RunQuery
+    from .records import Bucket, JobRuns, JobSummary, Log, Process, Pruned, Run, Transition
 
 
 class FileBackend(FileRegistry):

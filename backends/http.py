@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .clock import Clock
+    from .queries import LogQuery, Retention, RunQuery
     from .records import (
         Bucket,
         Document,
@@ -32,12 +33,9 @@ if TYPE_CHECKING:
         Json,
         Listing,
         Log,
-        LogQuery,
         Process,
         Pruned,
-        Retention,
         Run,
-        RunQuery,
         Transition,
     )
 

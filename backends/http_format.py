@@ -7,7 +7,8 @@ from typing import Any, Protocol, TypeVar
 
 from attrs import asdict, fields
 
-from .records import Document, Json, LogQuery, RunQuery
+from .queries import LogQuery, RunQuery
+from .records import Document, Json
 
 RUNS_AT_MOST = 1000  # in one answer, and so on
 LINES_AT_MOST = 10_000

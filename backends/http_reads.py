@@ -16,19 +16,8 @@ from .http_format import (
     plain,
     run_params,
 )
-from .records import (
-    Bucket,
-    JobRuns,
-    JobSummary,
-    Log,
-    LogQuery,
-    Process,
-    Pruned,
-    Retention,
-    Run,
-    RunQuery,
-    Transition,
-)
+from .queries import LogQuery, Retention, RunQuery
+from .records import Bucket, JobRuns, JobSummary, Log, Process, Pruned, Run, Transition
 
 if TYPE_CHECKING:
     from collections.abc import Collection

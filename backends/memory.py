@@ -20,6 +20,7 @@ from .clock import SYSTEM, Clock, root_of
 from .digest import digest
 from .errors import OffsetMismatch
 from .lines import batch
+from .queries import LogQuery, Retention, RunQuery
 from .records import (
     Bucket,
     Document,
@@ -28,12 +29,9 @@ from .records import (
     Json,
     Listing,
     Log,
-    LogQuery,
     Process,
     Pruned,
-    Retention,
     Run,
-    RunQuery,
     Transition,
 )
 from .states import FAILURES, OPEN

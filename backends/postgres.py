@@ -28,20 +28,8 @@ if TYPE_CHECKING:
     from .digest import Digest
     from .many import Batch
     from .postgres_link import Connection
-    from .records import (
-        Bucket,
-        JobRuns,
-        JobSummary,
-        Json,
-        Log,
-        LogQuery,
-        Process,
-        Pruned,
-        Retention,
-        Run,
-        RunQuery,
-        Transition,
-    )
+    from .queries import LogQuery, Retention, RunQuery
+    from .records import Bucket, JobRuns, JobSummary, Json, Log, Process, Pruned, Run, Transition
 
     Lines = list[tuple[int, Json | None]]
 

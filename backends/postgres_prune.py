@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from .errors import StorageError
 from .postgres_link import LockNotAvailable
 from .postgres_schema import PARTITIONED, born_of, month_after, months_of, partition
-from .records import Pruned, Retention
+from .queries import Retention
+from .records import Pruned
 from .states import FAILURES
 
 if TYPE_CHECKING:

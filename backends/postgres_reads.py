@@ -10,7 +10,8 @@ from .clock import root_of
 from .figures import buckets, figures, job_runs
 from .globs import is_pattern, regex
 from .postgres_schema import SCHEMA_VERSION, born_of, months_of
-from .records import Bucket, JobRuns, JobSummary, Json, Log, LogQuery, Process, Run, RunQuery, Transition
+from .queries import LogQuery, RunQuery
+from .records import Bucket, JobRuns, JobSummary, Json, Log, Process, Run, Transition
 
 if TYPE_CHECKING:
     from collections.abc import Collection

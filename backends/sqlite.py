@@ -20,20 +20,8 @@ if TYPE_CHECKING:
 
     from .digest import Digest
     from .many import Batch
-    from .records import (
-        Bucket,
-        JobRuns,
-        JobSummary,
-        Json,
-        Log,
-        LogQuery,
-        Process,
-        Pruned,
-        Retention,
-        Run,
-        RunQuery,
-        Transition,
-    )
+    from .queries import LogQuery, Retention, RunQuery
+    from .records import Bucket, JobRuns, JobSummary, Json, Log, Process, Pruned, Run, Transition
 
 CHUNK = 500  # names in one IN (...), under SQLite's limit of bound parameters in every version
 

@@ -18,7 +18,8 @@ from .sqlite_where import is_plain, where_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .records import Bucket, JobRuns, JobSummary, RunQuery
+    from .queries import RunQuery
+    from .records import Bucket, JobRuns, JobSummary
     from .sqlite import SqliteBackend
 
 _JOB = "project, name, kind"

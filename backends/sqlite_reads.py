@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .answers import has_words, process_of, words_of
 from .errors import StorageError
-from .records import Json, Log, LogQuery, Process, Pruned, Retention, Run, RunQuery
+from .queries import LogQuery, Retention, RunQuery
+from .records import Json, Log, Process, Pruned, Run
 from .sqlite_rows import forget_roots
 from .sqlite_text import Damaged, loaded, unreadable
 from .sqlite_where import where_of

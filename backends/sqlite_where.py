@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .records import RunQuery
+    from .queries import RunQuery
 
 _OPEN = "('PENDING', 'RUNNING', 'RETRYING')"
 

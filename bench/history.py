@@ -23,7 +23,7 @@ from holter.agent.reports import report
 from holter.backends.base import Backend
 from holter.backends.clock import SYSTEM, Clock, base32
 from holter.backends.lines import encode
-from holter.backends.records import LogQuery, RunQuery
+from holter.backends.queries import LogQuery, RunQuery
 from holter.backends.urls import open_backend, path_of
 
 JOBS, TASKS = 50, 4

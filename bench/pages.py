@@ -22,7 +22,7 @@ from typing import Any
 from holter.backends.base import Backend
 from holter.backends.clock import SYSTEM
 from holter.backends.lines import encode
-from holter.backends.records import RunQuery
+from holter.backends.queries import RunQuery
 from holter.backends.urls import open_backend
 
 from .history import DAY, PastClock, make

@@ -26,7 +26,7 @@ from holter.agent.watchdog.adopt import catch_up
 from holter.backends.base import Backend
 from holter.backends.clock import new_id
 from holter.backends.lines import encode
-from holter.backends.records import RunQuery
+from holter.backends.queries import RunQuery
 from holter.backends.urls import open_backend
 
 URL = "sqlite:///holter.db"

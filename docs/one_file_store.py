@@ -13,6 +13,7 @@ from holter.backends.file_format import make_folder
 from holter.backends.gate import Gate
 from holter.backends.lines import whole
 from holter.backends.memory import MemoryBackend
+from holter.backends.queries import LogQuery, Retention, RunQuery
 from holter.backends.records import (
     Bucket,
     Document,
@@ -21,12 +22,9 @@ from holter.backends.records import (
     Json,
     Listing,
     Log,
-    LogQuery,
     Process,
     Pruned,
-    Retention,
     Run,
-    RunQuery,
     Transition,
 )
 from holter.backends.urls import path_of, redacted

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ..backends.base import Backend
 from ..backends.errors import OffsetMismatch, StorageError
 from ..backends.lines import encode
-from ..backends.records import LogQuery, RunQuery
+from ..backends.queries import LogQuery, RunQuery
 from .places import NOON, Place
 from .processes import child, ended
 from .tapes import Tape, answers, ids, outbox, push, send_all

@@ -14,7 +14,8 @@ from ..agent.tape import process
 from ..agent.watchdog.adopt import catch_up
 from ..backends.base import Backend
 from ..backends.clock import token
-from ..backends.records import LogQuery, Run, RunQuery
+from ..backends.queries import LogQuery, RunQuery
+from ..backends.records import Run
 from ..backends.urls import open_backend
 
 

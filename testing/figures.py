@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ..backends.base import Backend
-from ..backends.records import RunQuery
+from ..backends.queries import RunQuery
 from .places import NOON, Place
 from .tapes import Tape, outbox
 

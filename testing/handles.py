@@ -10,7 +10,8 @@ import time
 from functools import partial
 from pathlib import Path
 
-from ..backends.records import Document, LogQuery
+from ..backends.queries import LogQuery
+from ..backends.records import Document
 from .places import Place
 from .processes import child, ended, running
 from .tapes import EVERYTHING, Tape, answers, ids, outbox, push, send_all

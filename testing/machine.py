@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 
 from ..backends.base import Backend
 from ..backends.errors import OffsetMismatch
-from ..backends.records import LogQuery, Retention, RunQuery
+from ..backends.queries import LogQuery, Retention, RunQuery
 from .places import NOON, SITES, Place, Site
 from .tapes import EVERYTHING, Tape
 from .world import NAMES, WORDS, World, happen

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..backends.base import Backend
-from ..backends.records import LogQuery, Pruned, Retention
+from ..backends.queries import LogQuery, Retention
+from ..backends.records import Pruned
 from .places import NOON
 from .tapes import Tape, answers, ids, outbox
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ..backends.base import Backend
-from ..backends.records import LogQuery, RunQuery
+from ..backends.queries import LogQuery, RunQuery
 from .places import NOON
 from .tapes import Tape, ids, outbox
 

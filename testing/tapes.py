@@ -7,7 +7,8 @@ from typing import Any
 from ..backends.base import Backend
 from ..backends.errors import OffsetMismatch
 from ..backends.lines import encode
-from ..backends.records import Json, LogQuery, RunQuery
+from ..backends.queries import LogQuery, RunQuery
+from ..backends.records import Json
 from .places import NOON, Place
 
 

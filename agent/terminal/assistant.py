@@ -17,7 +17,8 @@ from mcp.types import ToolAnnotations
 
 from ... import __version__
 from ...backends.errors import HolterError
-from ...backends.records import Json, LogQuery, RunQuery
+from ...backends.queries import LogQuery, RunQuery
+from ...backends.records import Json
 from ..lookup import find_run
 from .desk import opened
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
 
-from ...backends.records import Run, RunQuery
+from ...backends.queries import RunQuery
+from ...backends.records import Run
 from ..slots import Place, holders, waiters
 from .demo_stage import Missing, Screen, Stage, Webhook, ending_at_sigterm, share
 

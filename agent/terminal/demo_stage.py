@@ -19,7 +19,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from ...backends.clock import SYSTEM
 from ...backends.errors import HolterError
-from ...backends.records import Json, Run, RunQuery
+from ...backends.queries import RunQuery
+from ...backends.records import Json, Run
 from ...backends.urls import open_backend
 
 T = TypeVar("T")

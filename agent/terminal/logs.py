@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable
 from attrs import evolve, frozen
 
 from ...backends.base import Backend
-from ...backends.records import Log, LogQuery, Run, RunQuery
+from ...backends.queries import LogQuery, RunQuery
+from ...backends.records import Log, Run
 from ...backends.states import ENDINGS
 from . import screen
 from .text import clean, line

@@ -16,7 +16,7 @@ def warn_of_unknown(desk: Desk, pattern: str) -> None:
     from difflib import get_close_matches
     from fnmatch import fnmatchcase
 
-    from ...backends.records import RunQuery
+    from ...backends.queries import RunQuery
     from ..jobs import registered
 
     known = {each.name for each in desk.backend.newest(RunQuery(roots=True), 1)} | set(desk.settings.checks)

@@ -47,7 +47,7 @@ of_kind = click.option(
 @watched
 def runs(since: float | None, limit: int, shape: str, **asked: Any) -> None:
     """List what ran, newest first."""
-    from ...backends.records import RunQuery
+    from ...backends.queries import RunQuery
     from ..lookup import steps_now
     from .desk import reading
 
@@ -75,7 +75,7 @@ def runs(since: float | None, limit: int, shape: str, **asked: Any) -> None:
 @as_json
 def show(run: str, as_json: bool) -> None:
     """Show one run whole: what it got, did and said, and why it ended."""
-    from ...backends.records import LogQuery
+    from ...backends.queries import LogQuery
     from ..lookup import descendants, find_run, nested
     from .desk import reading
 
@@ -148,7 +148,7 @@ def report(
         from .sharing import share
 
         return share(html, {**asked, "kinds": kinds, "roots": not kinds}, since, public=public)
-    from ...backends.records import RunQuery
+    from ...backends.queries import RunQuery
     from ..reports import report as figures
     from .desk import reading
     from .trends import trends

@@ -11,7 +11,7 @@ from . import screen
 
 def share(path: str | None, asked: dict[str, Any], since: float, *, public: bool) -> None:
     """Write the page to `path`, - for stdout. `asked` are fields of a RunQuery, `since` is in seconds."""
-    from ...backends.records import RunQuery
+    from ...backends.queries import RunQuery
     from .. import sharing
     from .desk import reading
 

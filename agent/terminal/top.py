@@ -13,7 +13,7 @@ from .reading import of_job, of_kind, of_project
 if TYPE_CHECKING:
     from subprocess import Popen
 
-    from ...backends.records import RunQuery
+    from ...backends.queries import RunQuery
     from ..settings import Settings
     from .top_app import App
     from .top_reader import Reader
@@ -39,7 +39,7 @@ WIDTH = 160  # columns of a picture that goes into a pipe
 @as_json
 def top(interval: float, as_json: bool, **asked: Any) -> int:
     """Live: what runs and how far it is, slots, alerts; keys to act."""
-    from ...backends.records import RunQuery
+    from ...backends.queries import RunQuery
     from ..settings import load
 
     query = RunQuery(**asked, roots=not asked["kinds"])

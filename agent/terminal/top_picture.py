@@ -10,7 +10,8 @@ from attrs import evolve, field, frozen
 
 from ...backends.base import Backend
 from ...backends.clock import rfc3339
-from ...backends.records import Json, Run, RunQuery
+from ...backends.queries import RunQuery
+from ...backends.records import Json, Run
 from ...backends.states import ENDINGS, OPEN
 from ..identity import host
 from ..lookup import steps_now

@@ -13,7 +13,8 @@ from rich.text import Text
 from ...backends.base import Backend
 from ...backends.clock import SYSTEM
 from ...backends.errors import HolterError, StorageError
-from ...backends.records import LogQuery, Run, RunQuery
+from ...backends.queries import LogQuery, RunQuery
+from ...backends.records import Run
 from ...backends.urls import open_backend
 from ..lookup import descendants
 from ..settings import Settings

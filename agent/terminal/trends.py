@@ -7,7 +7,7 @@ from glob import escape
 from attrs import evolve, frozen
 
 from ...backends.base import Ledger
-from ...backends.records import RunQuery
+from ...backends.queries import RunQuery
 from ...backends.states import FAILURES
 from ..reports import Report
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ...backends.base import Backend
 from ...backends.clock import Clock, rfc3339
-from ...backends.records import RunQuery
+from ...backends.queries import RunQuery
 from ...backends.schedule import format_duration
 from ...backends.states import CONDITIONS
 from .. import identity, ledgers

@@ -21,7 +21,7 @@ from ...backends.base import Backend
 from ...backends.clock import SYSTEM, Clock
 from ...backends.errors import AccessDenied, OffsetMismatch, Refused, StorageError
 from ...backends.lines import encode
-from ...backends.records import RunQuery
+from ...backends.queries import RunQuery
 from ...backends.states import OPEN
 from .. import identity
 from ..journal import SUFFIX, before_removal, is_durable, read

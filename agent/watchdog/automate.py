@@ -27,7 +27,7 @@ from loguru import logger
 
 from ...backends.clock import SYSTEM, Clock
 from ...backends.errors import HolterError
-from ...backends.records import RunQuery
+from ...backends.queries import RunQuery
 from .. import identity
 from ..rerun import ALLOWED, command_of, environment, holter
 from ..setting_types import Bound

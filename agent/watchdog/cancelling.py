@@ -18,7 +18,8 @@ from attrs import asdict, define, field, frozen
 from ...backends.base import Backend, Registry
 from ...backends.clock import SYSTEM, Clock
 from ...backends.errors import StorageError
-from ...backends.records import Json, Run, RunQuery
+from ...backends.queries import RunQuery
+from ...backends.records import Json, Run
 from ...backends.states import OPEN
 from .. import identity
 from .headers import Header

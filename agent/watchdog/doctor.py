@@ -13,7 +13,7 @@ from ...backends.base import Backend
 from ...backends.clock import SYSTEM, Clock
 from ...backends.errors import AccessDenied, ChannelError, HolterError, SettingsError
 from ...backends.mounts import file_system, is_network
-from ...backends.records import RunQuery
+from ...backends.queries import RunQuery
 from ...backends.urls import open_backend, path_of, redacted
 from ..settings import Settings, load
 from . import doctor_watch, outbox

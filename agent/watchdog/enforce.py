@@ -24,7 +24,8 @@ from attrs import define, field, frozen
 
 from ...backends.base import Backend
 from ...backends.clock import Clock
-from ...backends.records import Run, RunQuery
+from ...backends.queries import RunQuery
+from ...backends.records import Run
 from ...backends.schedule import format_duration
 from ...backends.states import OPEN
 from .adopt import Live

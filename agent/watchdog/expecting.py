@@ -16,7 +16,7 @@ from loguru import logger
 
 from ...backends.base import Backend
 from ...backends.clock import Clock, root_of
-from ...backends.records import RunQuery
+from ...backends.queries import RunQuery
 from ...backends.verdicts import Problem, Verdict, judge
 from .. import identity, jobs, ledgers
 from ..jobs import Registered

@@ -16,7 +16,8 @@ from loguru import logger
 from ...backends.base import Backend
 from ...backends.clock import SYSTEM, Clock
 from ...backends.errors import HolterError
-from ...backends.records import Log, LogQuery, Run, Transition
+from ...backends.queries import LogQuery
+from ...backends.records import Log, Run, Transition
 from ...backends.states import ENDINGS
 from .. import identity
 from ..settings import Settings

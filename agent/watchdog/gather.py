@@ -14,7 +14,8 @@ from attrs import asdict, evolve
 from loguru import logger
 
 from ...backends.clock import token
-from ...backends.records import Json, LogQuery, RunQuery
+from ...backends.queries import LogQuery, RunQuery
+from ...backends.records import Json
 from ..causes import FIRST
 from ..why import notes_of, why
 from . import outbox

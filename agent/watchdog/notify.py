@@ -14,7 +14,8 @@ from math import inf, nextafter
 from typing import TYPE_CHECKING
 
 from ...backends.clock import rfc3339
-from ...backends.records import Document, RunQuery
+from ...backends.queries import RunQuery
+from ...backends.records import Document
 from . import broken, gather, outbox, reminders, tidings
 from .delivery import deliver
 from .desk import Desk

@@ -17,7 +17,8 @@ from typing import Any
 
 from ...backends.base import Backend
 from ...backends.clock import Clock
-from ...backends.records import LogQuery, Run, RunQuery
+from ...backends.queries import LogQuery, RunQuery
+from ...backends.records import Run
 from ...backends.schedule import format_duration
 from ...backends.states import OPEN
 from .. import identity

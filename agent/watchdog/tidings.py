@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from ...backends.records import Json, Run, RunQuery
+from ...backends.queries import RunQuery
+from ...backends.records import Json, Run
 from ..settings import Rule
 from . import outbox
 from .incidents import Incident, handled, news, open_incidents

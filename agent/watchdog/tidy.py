@@ -13,7 +13,8 @@ from loguru import logger
 
 from ...backends.base import Backend
 from ...backends.clock import SYSTEM, Clock
-from ...backends.records import Pruned, Retention, RunQuery
+from ...backends.queries import Retention, RunQuery
+from ...backends.records import Pruned
 from ..settings import Settings
 from . import counting, gaps, host_watch, incidents, pulse
 

@@ -21,7 +21,8 @@ from ... import __version__
 from ...backends.base import Backend
 from ...backends.clock import base32, new_id
 from ...backends.lines import encode
-from ...backends.records import Json, Run, RunQuery
+from ...backends.queries import RunQuery
+from ...backends.records import Json, Run
 from ...backends.states import OPEN
 from .. import jobs
 from ..journal import FORMAT

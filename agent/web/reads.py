@@ -22,7 +22,8 @@ from ...backends.http_format import (
     plain,
     run_query,
 )
-from ...backends.records import Json, LogQuery, Retention, RunQuery
+from ...backends.queries import LogQuery, Retention, RunQuery
+from ...backends.records import Json
 from ..watchdog.tidy import size_of
 from .refusals import Refusal
 from .state import State

@@ -25,7 +25,8 @@ import pytest
 
 from holter.agent.watchdog.adopt import Adopted, catch_up
 from holter.backends.base import Backend
-from holter.backends.records import Log, LogQuery, Run, RunQuery
+from holter.backends.queries import LogQuery, RunQuery
+from holter.backends.records import Log, Run
 from holter.backends.urls import open_backend
 
 BOUND = 20.0  # seconds: how long anything may take before a test gives up on it

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from holter.backends.records import LogQuery, RunQuery
+from holter.backends.queries import LogQuery, RunQuery
 from holter.testing.database import Server
 from holter.testing.tapes import outbox
 

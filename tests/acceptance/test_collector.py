@@ -15,7 +15,7 @@ import pytest
 from holter.backends.errors import StorageError
 from holter.backends.http import HttpBackend
 from holter.backends.lines import encode
-from holter.backends.records import LogQuery
+from holter.backends.queries import LogQuery
 
 from .collecting import Collector, Proxy
 

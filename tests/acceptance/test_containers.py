@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from holter.backends.records import RunQuery
+from holter.backends.queries import RunQuery
 from holter.backends.urls import open_backend
 
 from .conftest import BOUND, wait_until

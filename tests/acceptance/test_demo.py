@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from holter.backends.records import RunQuery
+from holter.backends.queries import RunQuery
 from holter.backends.urls import open_backend
 
 BOUND = 20.0  # seconds, as promised

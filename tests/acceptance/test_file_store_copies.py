@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from holter.backends.base import Backend
-from holter.backends.records import LogQuery, RunQuery
+from holter.backends.queries import LogQuery, RunQuery
 from holter.backends.urls import open_backend
 from holter.testing.processes import running
 from holter.testing.tapes import EVERYTHING, Tape, push

@@ -24,7 +24,8 @@ from holter.agent import identity
 from holter.backends.base import Backend
 from holter.backends.clock import new_id
 from holter.backends.lines import encode
-from holter.backends.records import Run, RunQuery
+from holter.backends.queries import RunQuery
+from holter.backends.records import Run
 from holter.backends.urls import open_backend
 
 from .conftest import BOUND, HOLTER, wait_until

@@ -21,7 +21,8 @@ import pytest
 
 from holter.agent.web import tokens
 from holter.backends.base import Backend
-from holter.backends.records import Run, RunQuery
+from holter.backends.queries import RunQuery
+from holter.backends.records import Run
 from holter.backends.urls import open_backend
 
 from ..acceptance.collecting import Collector

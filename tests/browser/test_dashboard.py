@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from holter.agent.web import tokens
-from holter.backends.records import RunQuery
+from holter.backends.queries import RunQuery
 
 from .conftest import HOLTER, Fleet, Looker, go_on, until
 

@@ -10,7 +10,7 @@ import pytest
 
 from holter.agent.watchdog.adopt import catch_up
 from holter.backends.base import Backend
-from holter.backends.records import LogQuery, RunQuery
+from holter.backends.queries import LogQuery, RunQuery
 from holter.backends.urls import open_backend
 from tests.acceptance.conftest import Host
 from tests.prove import Proof

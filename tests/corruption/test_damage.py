@@ -22,7 +22,8 @@ from holter.backends.errors import HolterError
 from holter.backends.file import FileBackend
 from holter.backends.lines import decode
 from holter.backends.memory import MemoryBackend
-from holter.backends.records import LogQuery, Run, RunQuery
+from holter.backends.queries import LogQuery, RunQuery
+from holter.backends.records import Run
 from holter.backends.urls import open_backend
 from tests.fuzz.fields import specimen, tape
 from tests.prove import Proof

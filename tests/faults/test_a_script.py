@@ -14,7 +14,8 @@ import pytest
 
 from holter.agent.watchdog.adopt import catch_up
 from holter.backends.base import Backend
-from holter.backends.records import LogQuery, Run, RunQuery
+from holter.backends.queries import LogQuery, RunQuery
+from holter.backends.records import Run
 from holter.backends.urls import open_backend
 
 from .breaking import KILLED, NOTHING, Breaker, Done, Fault, each_call, events, was_named

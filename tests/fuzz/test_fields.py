@@ -16,7 +16,7 @@ from loguru import logger
 
 from holter.agent import knobs
 from holter.backends.base import Backend
-from holter.backends.records import RunQuery
+from holter.backends.queries import RunQuery
 from holter.backends.urls import open_backend
 from holter.cli import cli
 from holter.testing.collector import collector

@@ -24,7 +24,7 @@ from holter.backends.expected import Expectation
 from holter.backends.http_place import HttpPlace
 from holter.backends.lines import decode, encode, seal
 from holter.backends.memory import MemoryBackend
-from holter.backends.records import RunQuery
+from holter.backends.queries import RunQuery
 from holter.backends.schedule import (
     Schedule,
     clock_time,

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from holter.agent.watchdog.adopt import catch_up
-from holter.backends.records import Run, RunQuery
+from holter.backends.queries import RunQuery
+from holter.backends.records import Run
 from holter.backends.urls import open_backend
 
 from .conftest import BOUND

@@ -26,7 +26,7 @@ import pytest
 
 from holter.agent.watchdog.adopt import catch_up
 from holter.backends.base import Backend
-from holter.backends.records import LogQuery, RunQuery
+from holter.backends.queries import LogQuery, RunQuery
 from holter.backends.urls import open_backend
 
 ADDED = 2.0  # seconds that recording may cost a process, whatever its store does

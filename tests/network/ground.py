@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from holter.agent.watchdog.adopt import catch_up
 from holter.backends.base import Backend
-from holter.backends.records import LogQuery, RunQuery
+from holter.backends.queries import LogQuery, RunQuery
 from holter.backends.urls import open_backend
 
 from .relay import NOTHING, Fault, Faulty, Relay

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from holter.backends.records import LogQuery
+from holter.backends.queries import LogQuery
 from tests.acceptance.conftest import Host, wait_until
 from tests.faults.breaking import Breaker
 from tests.faults.test_a_script import JOB, STORES

@@ -15,7 +15,7 @@ from holter.agent.identity import host as hostname
 from holter.agent.watchdog.automate import KIND
 from holter.backends.base import Backend
 from holter.backends.lines import encode
-from holter.backends.records import RunQuery
+from holter.backends.queries import RunQuery
 from holter.backends.urls import open_backend
 from tests.acceptance.collecting import Collector
 from tests.acceptance.conftest import Host, wait_until

@@ -12,7 +12,7 @@ import pytest
 from holter.backends import file_format, sqlite_where
 from holter.backends.base import Backend
 from holter.backends.errors import HolterError
-from holter.backends.records import LogQuery, RunQuery
+from holter.backends.queries import LogQuery, RunQuery
 from holter.backends.urls import open_backend
 from holter.testing.places import SITES
 from holter.testing.tapes import Tape

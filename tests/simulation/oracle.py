@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from holter.agent import jobs, ledgers
 from holter.backends.expected import EARLY
 from holter.backends.ledger import ANSWERED
-from holter.backends.records import RunQuery, Transition
+from holter.backends.queries import RunQuery
+from holter.backends.records import Transition
 from holter.backends.schedule import Schedule
 from holter.backends.states import ENDINGS
 

@@ -11,7 +11,8 @@ from contextlib import suppress
 from holter.backends.base import Backend
 from holter.backends.clock import root_of, time_of
 from holter.backends.errors import StorageError
-from holter.backends.records import LogQuery, Run, RunQuery, Transition
+from holter.backends.queries import LogQuery, RunQuery
+from holter.backends.records import Run, Transition
 from holter.backends.states import ENDINGS
 
 from .truth import Seen, Step

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from holter.backends.base import Backend
 from holter.backends.errors import StorageError
-from holter.backends.records import RunQuery
+from holter.backends.queries import RunQuery
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 MB = 1e6

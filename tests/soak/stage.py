@@ -9,7 +9,7 @@ from pathlib import Path
 
 from holter.backends.base import Backend
 from holter.backends.lines import decode
-from holter.backends.records import RunQuery
+from holter.backends.queries import RunQuery
 from holter.backends.urls import open_backend
 
 from ..acceptance.collecting import Collector

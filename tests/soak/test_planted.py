@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from holter.backends.records import Retention, RunQuery
+from holter.backends.queries import Retention, RunQuery
 from holter.backends.urls import open_backend
 
 from ..acceptance.collecting import Collector

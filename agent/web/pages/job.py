@@ -15,7 +15,8 @@ from starlette.responses import Response
 from ....backends.base import Backend
 from ....backends.clock import SYSTEM
 from ....backends.ledger import Entry
-from ....backends.records import Bucket, Json, Run, RunQuery
+from ....backends.queries import RunQuery
+from ....backends.records import Bucket, Json, Run
 from ....backends.schedule import time_zone
 from ....backends.states import FAILURES
 from ... import jobs, ledgers, reports

@@ -11,7 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ....backends.base import Backend
-from ....backends.records import Json, Log, LogQuery, Run
+from ....backends.queries import LogQuery
+from ....backends.records import Json, Log, Run
 from ...terminal.text import clean
 from ..state import State
 from ..tokens import Token

@@ -15,7 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from ....backends.base import Backend
 from ....backends.clock import SYSTEM, root_of
 from ....backends.errors import HolterError
-from ....backends.records import LogQuery
+from ....backends.queries import LogQuery
 from ..refusals import Refusal
 from ..state import State
 from ..tokens import Token

@@ -15,7 +15,8 @@ from ....backends.base import Backend
 from ....backends.clock import SYSTEM
 from ....backends.errors import ScheduleError
 from ....backends.expected import Expectation
-from ....backends.records import JobRuns, Json, RunQuery
+from ....backends.queries import RunQuery
+from ....backends.records import JobRuns, Json
 from ....backends.states import OPEN
 from ... import jobs
 from ...drawings import kind_of

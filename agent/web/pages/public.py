@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from ....backends.base import Backend
 from ....backends.clock import SYSTEM
-from ....backends.records import RunQuery
+from ....backends.queries import RunQuery
 from ... import reports, sharing
 from ..kept import KEPT
 from ..refusals import Refusal

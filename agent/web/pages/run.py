@@ -19,7 +19,8 @@ from starlette.responses import Response
 
 from ....backends.base import Backend
 from ....backends.clock import SYSTEM
-from ....backends.records import JobSummary, Json, Run, RunQuery
+from ....backends.queries import RunQuery
+from ....backends.records import JobSummary, Json, Run
 from ....backends.states import FAILURES
 from ... import images
 from ...occupancy import occupancy, places_of

@@ -9,7 +9,8 @@ from starlette.responses import Response
 
 from ....backends.base import Backend
 from ....backends.clock import SYSTEM
-from ....backends.records import Json, RunQuery
+from ....backends.queries import RunQuery
+from ....backends.records import Json
 from ....backends.states import OPEN
 from ...occupancy import occupancy, run_states
 from ...terminal.text import unix

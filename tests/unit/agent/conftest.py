@@ -21,7 +21,8 @@ import holter
 from holter.agent import recorder
 from holter.agent.watchdog.adopt import catch_up
 from holter.backends.base import Backend
-from holter.backends.records import Log, LogQuery, Run, RunQuery
+from holter.backends.queries import LogQuery, RunQuery
+from holter.backends.records import Log, Run
 from holter.backends.urls import open_backend
 
 URL = "sqlite:///holter.db"

@@ -19,7 +19,8 @@ from holter.agent.concurrency import concurrency
 from holter.agent.slots import holders, limits, waiters
 from holter.backends.base import Backend
 from holter.backends.errors import SettingsError, SlotReentry, SlotTimeout, StorageError, UnknownLimit
-from holter.backends.records import Run, RunQuery
+from holter.backends.queries import RunQuery
+from holter.backends.records import Run
 from holter.backends.urls import open_backend
 
 

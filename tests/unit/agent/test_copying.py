@@ -18,7 +18,8 @@ from holter.agent.settings import load
 from holter.agent.watchdog import notify, outbox
 from holter.backends.base import Backend
 from holter.backends.errors import StorageError
-from holter.backends.records import LogQuery, Process, Retention
+from holter.backends.queries import LogQuery, Retention
+from holter.backends.records import Process
 from holter.testing.places import NOON, SITES, HandClock, Place
 from holter.testing.tapes import Tape, answers
 from holter.testing.world import World, happen

@@ -14,7 +14,7 @@ import pytest
 
 from holter.agent.endings import ending_of
 from holter.agent.watchdog.adopt import catch_up
-from holter.backends.records import RunQuery
+from holter.backends.queries import RunQuery
 from holter.backends.urls import open_backend
 from holter.testing.processes import await_sleep
 

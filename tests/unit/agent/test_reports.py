@@ -13,7 +13,7 @@ from holter.agent.settings import Check, Settings
 from holter.backends.base import Backend
 from holter.backends.clock import Clock, rfc3339
 from holter.backends.lines import encode
-from holter.backends.records import Retention, RunQuery
+from holter.backends.queries import Retention, RunQuery
 from holter.backends.urls import open_backend
 
 DAY = 86400.0

@@ -17,7 +17,7 @@ def test_events_arrive_while_the_process_lives(python: Any, left: Any) -> None:
         import os, time
         from holter import flow
         from holter.backends.urls import open_backend
-        from holter.backends.records import RunQuery
+        from holter.backends.queries import RunQuery
         @flow
         def main():
             deadline = time.monotonic() + 10

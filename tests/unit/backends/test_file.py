@@ -22,7 +22,8 @@ from holter.backends.errors import OffsetMismatch, StorageError, StoreTooNew
 from holter.backends.file import FileBackend
 from holter.backends.file_format import chunks
 from holter.backends.lines import decode, encode
-from holter.backends.records import Document, LogQuery, Retention, Run, RunQuery
+from holter.backends.queries import LogQuery, Retention, RunQuery
+from holter.backends.records import Document, Run
 
 ALL = RunQuery(limit=None)
 NOON = 1_800_000_000.0

@@ -19,7 +19,7 @@ from holter.backends.errors import AccessDenied, OffsetMismatch, Refused, Storag
 from holter.backends.http import HttpBackend
 from holter.backends.http_place import HttpPlace
 from holter.backends.http_wire import retry_after
-from holter.backends.records import RunQuery
+from holter.backends.queries import RunQuery
 from holter.backends.urls import open_backend
 from holter.testing.collector import collector
 from holter.testing.processes import child, ended

@@ -24,7 +24,8 @@ from holter.backends.errors import StorageError, StoreTooNew, UnknownBackend
 from holter.backends.globs import regex
 from holter.backends.postgres import PostgresBackend
 from holter.backends.postgres_schema import months_of
-from holter.backends.records import LogQuery, Pruned, Retention, RunQuery
+from holter.backends.queries import LogQuery, Retention, RunQuery
+from holter.backends.records import Pruned
 from holter.backends.urls import open_backend
 from holter.testing.database import schema
 from holter.testing.places import SITES, HandClock, Place

@@ -9,7 +9,8 @@ import pytest
 from attrs.exceptions import FrozenInstanceError
 
 from holter.backends.fold import apply, settle
-from holter.backends.records import Log, Run, RunQuery
+from holter.backends.queries import RunQuery
+from holter.backends.records import Log, Run
 
 KEYS = (
     "id kind name run_name project state conditions parent_id root_id attempt attempts parameters result tags error "

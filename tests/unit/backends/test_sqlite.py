@@ -15,7 +15,7 @@ from sqlite_utils import Database
 from holter.backends import sqlite_reads
 from holter.backends.errors import StorageError, StoreTooNew
 from holter.backends.lines import encode
-from holter.backends.records import LogQuery, RunQuery
+from holter.backends.queries import LogQuery, RunQuery
 from holter.backends.sqlite import SqliteBackend
 
 

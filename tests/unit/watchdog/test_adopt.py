@@ -20,7 +20,7 @@ from holter.agent.tape import EXITED_LOSING, EXITED_LOSING_SUCCESS
 from holter.agent.watchdog.adopt import catch_up
 from holter.backends.clock import Clock
 from holter.backends.lines import encode
-from holter.backends.records import LogQuery, RunQuery
+from holter.backends.queries import LogQuery, RunQuery
 from holter.backends.urls import open_backend
 
 URL = "sqlite:///holter.db"

@@ -85,7 +85,7 @@ class open_store:
 
     def __enter__(self) -> Callable[[], list[Any]]:
         from holter.agent.watchdog.adopt import catch_up
-        from holter.backends.records import RunQuery
+        from holter.backends.queries import RunQuery
 
         self.store = open_backend("sqlite:///holter.db", str(self.home))
         catch_up(str(self.home), self.store)

@@ -23,7 +23,7 @@ from holter.backends.base import Backend
 from holter.backends.clock import token
 from holter.backends.ledger import Entry
 from holter.backends.memory import MemoryBackend
-from holter.backends.records import RunQuery
+from holter.backends.queries import RunQuery
 from holter.backends.schedule import Schedule
 from holter.backends.urls import open_backend
 

@@ -22,7 +22,7 @@ from holter.agent.watchdog.metrics_port import MetricsPort
 from holter.agent.watchdog.tidy import forget_documents
 from holter.backends.base import Backend
 from holter.backends.errors import HolterError
-from holter.backends.records import Retention
+from holter.backends.queries import Retention
 
 from .conftest import HandSetClock, Scribe
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from holter.agent.watchdog.replaced import SETTLED, close_replaced
-from holter.backends.records import RunQuery
+from holter.backends.queries import RunQuery
 from holter.backends.states import OPEN
 from holter.testing.places import NOON, SITES
 from holter.testing.tapes import Tape

@@ -18,7 +18,8 @@ from holter.agent.watchdog import tidy
 from holter.agent.watchdog.tidy import forget, size_of
 from holter.backends.base import Backend
 from holter.backends.errors import SettingsError
-from holter.backends.records import LogQuery, Pruned, Run, RunQuery
+from holter.backends.queries import LogQuery, RunQuery
+from holter.backends.records import Pruned, Run
 from holter.testing.places import NOON, SITES, HandClock
 from holter.testing.tapes import EVERYTHING, Tape
 from holter.testing.world import World, happen

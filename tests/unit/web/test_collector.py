@@ -31,7 +31,7 @@ from holter.backends.base import Backend
 from holter.backends.errors import OffsetMismatch
 from holter.backends.http import HttpBackend
 from holter.backends.http_wire import gzipped
-from holter.backends.records import RunQuery
+from holter.backends.queries import RunQuery
 from holter.backends.urls import open_backend
 from holter.testing.collector import collector
 from holter.testing.tapes import Tape
@@ -499,7 +499,7 @@ def test_pages_are_put_together_to_one_list(site: Site, monkeypatch: pytest.Monk
         tape.ran(f"r{number}").log("r0", str(number))
     tape.send(site.store)
     store = HttpBackend(site.url, home=str(site.folder))
-    from holter.backends.records import LogQuery
+    from holter.backends.queries import LogQuery
 
     for query in (RunQuery(limit=None), RunQuery(limit=20, offset=3), RunQuery(limit=0), RunQuery()):
         assert store.runs(query) == site.store.runs(query)

@@ -20,7 +20,8 @@ from holter.agent.web import ping_runs, tokens
 from holter.agent.web.ping_bodies import LIMIT, LINES, said
 from holter.backends.base import Backend
 from holter.backends.clock import Clock
-from holter.backends.records import LogQuery, Run, RunQuery
+from holter.backends.queries import LogQuery, RunQuery
+from holter.backends.records import Run
 from holter.backends.urls import open_backend
 from holter.testing.collector import collector
 from holter.testing.database import schema

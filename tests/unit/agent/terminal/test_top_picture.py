@@ -11,7 +11,8 @@ from holter.agent.watchdog.incidents import Board, Incident
 from holter.backends.base import Backend
 from holter.backends.clock import token
 from holter.backends.lines import encode
-from holter.backends.records import Json, RunQuery
+from holter.backends.queries import RunQuery
+from holter.backends.records import Json
 from holter.backends.urls import open_backend
 
 HEADER = {"event": "journal", "v": 1, "host": "box", "pid": 7, "project": "default"}

@@ -6,7 +6,7 @@ from holter.agent.reports import report
 from holter.agent.terminal.trends import CELLS, trends
 from holter.backends.clock import token
 from holter.backends.lines import encode
-from holter.backends.records import RunQuery
+from holter.backends.queries import RunQuery
 from holter.backends.urls import open_backend
 
 
