@@ -181,9 +181,8 @@ class _Attempts:
             again = relay.told is None and retryable(ending, retry_on)
             delay = policy.delay_after(run.attempt, None) if again else None
             relay.watch(None)
-            self._add_usage(
-                child.reap(kill=child.timed_out or delay is not None)
-            )  # never two attempts at a time
+            # Never two attempts at a time.
+            self._add_usage(child.reap(kill=child.timed_out or delay is not None))
             if delay is None:
                 return _end(run, ending, keeper.complaint, self._usage)
             run.retry(error_of(ending, keeper.complaint), delay, ending.reason)

@@ -42,7 +42,6 @@ def ending_of(error: BaseException) -> Ending:
     asyncio_errors = sys.modules.get("asyncio.exceptions")
     if asyncio_errors is not None and isinstance(error, asyncio_errors.CancelledError):
         return Ending("CANCELLED", "cancelled")
-    first_line = (
-        str(error).strip().partition("\n")[0]
-    )  # whole: cut before it is cleaned, half a secret would stay
+    # Whole: cut before it is cleaned, half a secret would stay.
+    first_line = str(error).strip().partition("\n")[0]
     return Ending("FAILED", f"{type(error).__name__}: {first_line}".rstrip(": "))

@@ -47,9 +47,8 @@ def begin(spec: Spec, args: Args, kwargs: Kwargs, outer: ActiveRun | None) -> Ac
 
 @harmless
 def _start(spec: Spec, run: ActiveRun, args: Args, kwargs: Kwargs) -> None:
-    parameters = spec.parameters(
-        args, kwargs
-    )  # first: from here on it is known which of the values are secret
+    # First: from here on it is known which of the values are secret.
+    parameters = spec.parameters(args, kwargs)
     if not spec.settled:
         spec.settle()
     extras = "" if spec.plain and spec.needs is None and not _tags.get() else _extras(spec, run, args, kwargs)
@@ -134,9 +133,8 @@ def end_badly(spec: Spec, run: ActiveRun, error: BaseException) -> None:
     if isinstance(error, NeedsUnmet) and error.run_id == run.id:
         return run.end("SKIPPED", reason=error.message)
     _end(run, error)
-    run.end(
-        "FAILED", reason=type(error).__name__
-    )  # says nothing, unless the exception could not be described
+    # Says nothing, unless the exception could not be described.
+    run.end("FAILED", reason=type(error).__name__)
     hook = {"COMPLETED": "on_completion", "CANCELLED": "on_cancellation"}.get(run.state, "on_failure")
     call_hooks(spec, hook, run)
 

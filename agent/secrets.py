@@ -178,9 +178,8 @@ def _gathered() -> tuple[str, ...]:
     _variables = len(_environ)
     named = [*os.environ.items(), *_learned.items()]
     named += [(name, value.split(" ")[-1]) for _, name, value in _arguments(_command())]
-    _held.update(
-        value for name, value in named if is_secret(name) and name not in ("PWD", "OLDPWD")
-    )  # folders
+    # PWD and OLDPWD, which the pattern takes for passwords, are folders.
+    _held.update(value for name, value in named if is_secret(name) and name not in ("PWD", "OLDPWD"))
     for _, value in named:
         if "://" in value and "@" in value:
             _held.update(_secret_of(*each) for each in _userinfos(value))

@@ -189,9 +189,8 @@ def _explained(error: BaseException, path: str, place: str = "") -> SettingsErro
         return SettingsError(f"unknown setting {at} in {path}", path=at, hint=hint)
     if isinstance(error, cattrs.BaseValidationError):
         inner = error.exceptions[0]
-        step = (
-            "" if isinstance(inner, KeyError) else _step(inner)
-        )  # a missing key is named by the error itself
+        # A missing key is named by the error itself.
+        step = "" if isinstance(inner, KeyError) else _step(inner)
         return _explained(inner, path, place + step)
     if isinstance(error, HolterError):
         return SettingsError(

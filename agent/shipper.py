@@ -197,9 +197,8 @@ class Shipper:
         self.behind = size - self._offset > CAP
         if size > ROTATE_AT and size == self._offset and not self._closing:
             self._rotate()
-        return (
-            self._offset < self.journal.size()
-        )  # it may have grown meanwhile, and this may be the last look
+        # It may have grown meanwhile, and this may be the last look.
+        return self._offset < self.journal.size()
 
     def _rotate(self) -> None:
         """Go on in a new file."""
@@ -238,9 +237,8 @@ class Shipper:
         whole = arrived and not self._stopped and self._offset == self.journal.size()
         if whole and not self._unfinished:
             before_removal(self.journal.durable)
-            os.unlink(
-                self.journal.path
-            )  # not closed: a thread may be just about to write, and numbers are used again
+            # Not closed: a thread may be just about to write, and numbers are used again.
+            os.unlink(self.journal.path)
             while self._ship():  # what such a thread wrote at the last moment
                 continue
         if self._store is not None:

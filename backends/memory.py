@@ -7,7 +7,6 @@ right, not to be fast. `memory:name` names a space; all handles of one process o
 from __future__ import annotations
 
 import copy
-import threading
 from collections import defaultdict
 from collections.abc import Collection
 from fnmatch import fnmatchcase
@@ -20,14 +19,13 @@ from .clock import SYSTEM, Clock, root_of
 from .digest import digest
 from .errors import OffsetMismatch
 from .lines import batch
+from .memory_registry import Documents, MemoryRegistry
 from .queries import LogQuery, Retention, RunQuery
 from .records import (
     Bucket,
-    Document,
     JobRuns,
     JobSummary,
     Json,
-    Listing,
     Log,
     Process,
     Pruned,
@@ -38,11 +36,11 @@ from .states import FAILURES, OPEN
 from .urls import redacted
 
 
-class _Space:
+class _Space(Documents):
     """What one name holds."""
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()
+        super().__init__()
         self.offsets: dict[str, int] = {}
         self.processes: dict[str, Json] = {}
         self.docs: dict[str, Json] = {}
@@ -51,47 +49,12 @@ class _Space:
         self.log_seq = 0
         self.transition_seq = 0
         self.transitions: list[Transition] = []
-        self.documents: dict[tuple[str, str], Document] = {}
 
 
 _SPACES: dict[str, _Space] = defaultdict(_Space)
 
 
-class _Registry:
-    """The documents of a space."""
-
-    _space: _Space
-
-    def get(self, kind: str, key: str) -> Document | None:
-        with self._space.lock:
-            return copy.deepcopy(self._space.documents.get((kind, key)))
-
-    def put(self, kind: str, key: str, value: Json, expect_version: int) -> int | None:
-        with self._space.lock:
-            held = self._space.documents.get((kind, key))
-            if (held.version if held else 0) != expect_version:
-                return None
-            self._space.documents[kind, key] = Document(copy.deepcopy(value), expect_version + 1)
-            return expect_version + 1
-
-    def list(self, kind: str) -> Listing:
-        with self._space.lock:
-            return [
-                (key, copy.deepcopy(held))
-                for (held_kind, key), held in sorted(self._space.documents.items())
-                if held_kind == kind
-            ]
-
-    def delete(self, kind: str, key: str, expect_version: int) -> bool:
-        with self._space.lock:
-            held = self._space.documents.get((kind, key))
-            if held is None or held.version != expect_version:
-                return False
-            del self._space.documents[kind, key]
-            return True
-
-
-class MemoryBackend(_Registry):
+class MemoryBackend(MemoryRegistry):
     """See `holter.backends.base` for the contract."""
 
     def __init__(

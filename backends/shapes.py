@@ -55,9 +55,8 @@ def _count(value: Any) -> Any:
 
 
 def _total(value: Any) -> Any:
-    return (
-        value if value == 0 or _number(value) >= 1e-6 else _wrong(value)
-    )  # so that done / total is a number
+    # So that done / total is a number.
+    return value if value == 0 or _number(value) >= 1e-6 else _wrong(value)
 
 
 def _times(value: Any) -> Any:

@@ -66,9 +66,8 @@ def redacted(url: str) -> str:
         return url
     import re
 
-    url = re.sub(
-        r"(://[^/@:\s]*):(?:[^?\s]*@|\S*@)", r"\1:***@", url
-    )  # @ / ? in it that nobody has quoted, too
+    # @ / ? in it that nobody has quoted, too.
+    url = re.sub(r"(://[^/@:\s]*):(?:[^?\s]*@|\S*@)", r"\1:***@", url)
     return re.sub(
         r"([?&][^=&\s]*(?:token|secret|password|key)[^=&\s]*)=[^&\s]*", r"\1=***", url, flags=re.IGNORECASE
     )

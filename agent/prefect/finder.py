@@ -91,9 +91,8 @@ class Served:
         return self._found
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__spec__ = (
-            self._spec
-        )  # the import system has put the second name's there, and `-m` and pickle look
+        # The import system has put the second name's there, and `-m` and pickle look.
+        module.__spec__ = self._spec
 
 
 class Folder:

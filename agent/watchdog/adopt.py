@@ -8,36 +8,29 @@ whoever else tries at the same time, or goes on after a kill half-way, can neith
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
-from collections.abc import Callable, Collection, Container, Iterable
-from errno import EACCES, EISDIR, ELOOP, ENOENT, ENOSPC, EPERM
+from collections.abc import Collection, Container, Iterable
+from errno import EACCES, EISDIR, ELOOP, ENOENT, EPERM
 from functools import partial
 
 from attrs import define, evolve, field, frozen
 
 from ...backends.base import Backend
 from ...backends.clock import SYSTEM, Clock
-from ...backends.errors import AccessDenied, OffsetMismatch, Refused, StorageError
+from ...backends.errors import AccessDenied, Refused, StorageError
 from ...backends.lines import encode
 from ...backends.queries import RunQuery
 from ...backends.states import OPEN
 from .. import identity
-from ..journal import SUFFIX, before_removal, is_durable, read
+from ..journal import SUFFIX, before_removal, is_durable
 from ..shared_home import is_shared
 from .autopsy import Explain, verdicts
 from .headers import Header, header_of, who
 from .owners import Owners
+from .remains import append, end_of_torn, is_closed, is_dead, ship
 
-BATCH = 2**20  # bytes of one append
-_NOTHING_TO_READ = (
-    ENOENT,
-    EACCES,
-    EPERM,
-    ELOOP,
-    EISDIR,
-)  # somebody was faster, it is not ours, or no journal
+_NOTHING_TO_READ = (ENOENT, EACCES, EPERM, ELOOP, EISDIR)  # gone, not ours, or no journal
 DRAFT_AGE = 60.0  # seconds: a draft (a journal without its name yet) older than this has no maker any more
 
 
@@ -131,9 +124,7 @@ class _Sweep:
     owners: Owners | None = None
     out: Adopted = field(factory=Adopted)
     _offsets: dict[str, int] | None = None
-    refused: Refused | None = (
-        None  # one journal that a collector does not take must not keep the others waiting
-    )
+    refused: Refused | None = None  # raised at the end: one journal that is not taken must not hold up others
 
     def visit(self, path: str, journal: str) -> None:
         if self._is_followed(journal):
@@ -168,7 +159,7 @@ class _Sweep:
             self._fault(path, why)
         elif header.get("store") != self.backend.url or identity.foreign(header):
             self.out.waiting += 1
-        elif _is_dead(fd, header):
+        elif is_dead(fd, header):
             self._adopt(fd, path, journal, header)
         else:
             self._note_live(fd, path, journal, header)
@@ -240,14 +231,12 @@ class _Sweep:
         size, stood = os.fstat(fd).st_size, self._offset(journal)
         if stood is None or stood > size:
             stood = self._ship(fd, journal, stood or 0)  # that tells where the store stands
-        ahead = (
-            stood - size
-        )  # more than nothing: the power was lost, and with it what the store has got already
+        ahead = stood - size  # more than nothing where the power was lost, and with it what the store has
         lines, judged = verdicts(fd, header, self.clock, self.explain, self._open_there(journal, ahead))
-        if not _closed(fd):
+        if not is_closed(fd):
             lines.append(encode({"event": "close", "at": self.clock.wall()}))
         try:
-            _append(fd, b"".join([b"\n" * ahead or _end_of_torn(fd, size), *lines]))
+            append(fd, b"".join([b"\n" * ahead or end_of_torn(fd, size), *lines]))
         finally:  # a full disk takes no verdict, but what the process said arrives
             offset = self._ship(fd, journal, stood)
         before_removal(is_durable(header))
@@ -256,63 +245,6 @@ class _Sweep:
         self.out.restarted += judged if identity.rebooted(header) else 0
         self.out.shipped += offset
         self.out.removed += 1
-
-
-def _is_dead(fd: int, header: Header) -> bool:
-    """Whether the process is gone; then this descriptor holds a lock that keeps every other adopter away."""
-    try:
-        fcntl.lockf(
-            fd, fcntl.LOCK_EX | fcntl.LOCK_NB
-        )  # the lock of adopters, another kind than the process's own
-    except BlockingIOError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return (
-            identity.alive(header) is False
-        )  # a child that C code forked holds on to a copy of its parent's lock
-    if identity.alive(header) and not _closed(fd):
-        fcntl.flock(fd, fcntl.LOCK_UN)  # it replaced its program, or is just about to close: ask again later
-        return False
-    return True
-
-
-def _closed(fd: int) -> bool:
-    size = os.fstat(fd).st_size
-    tail = os.pread(fd, 4096, max(0, size - 4096))
-    last = tail[tail.rfind(b"\n", 0, -1) + 1 :]
-    return last.startswith(b'{"event":"close"')
-
-
-def ship(
-    fd: int,
-    journal: str,
-    offset: int,
-    backend: Backend,
-    cleared: Callable[[bytes, int], bytes] | None = None,
-) -> int:
-    """Send everything from `offset` on, or from where the store really stands; return where it stands then. `cleared`
-    is given the bytes and their offset, and answers what of them is sent: as many."""
-    while data := read(fd, offset, BATCH):
-        try:
-            offset = backend.append(journal, offset, data if cleared is None else cleared(data, offset))
-        except OffsetMismatch as other:
-            if other.expected > os.fstat(fd).st_size:
-                return other.expected
-            offset = other.expected
-    return offset
-
-
-def _end_of_torn(fd: int, size: int) -> bytes:
-    """What closes a torn tail, so that the verdict begins a line of its own."""
-    return b"\n" if size and os.pread(fd, 1, size - 1) != b"\n" else b""
-
-
-def _append(fd: int, data: bytes) -> None:
-    """All of it: a disk that is about to be full takes a part, and a verdict that is cut off is none."""
-    if os.write(fd, data) != len(data):
-        raise OSError(ENOSPC, os.strerror(ENOSPC))
 
 
 def _sweep_draft(path: str) -> None:

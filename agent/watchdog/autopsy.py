@@ -33,9 +33,8 @@ def verdicts(
     now = clock.wall()
     beat = header.get("heartbeat")
     fresh = now - last_at <= 2 * (beat if isinstance(beat, int | float) else 5.0)
-    at = (
-        now if fresh and not identity.rebooted(header) else last_at
-    )  # long dead: it ended when it fell silent
+    # One that is long dead ended when it fell silent.
+    at = now if fresh and not identity.rebooted(header) else last_at
     lines = [
         encode({"event": "judge", "run": run, "at": at, "state": state, "by": "proof", "reason": reason})
         for run in reversed(open_runs)

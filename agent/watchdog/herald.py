@@ -39,9 +39,8 @@ class Herald(Half):
 
     def _waits(self) -> bool:
         """Asked from the start on until it was answered with no: later gaps are another matter."""
-        patience = (
-            grace(self.settings) + 2 * EVERY
-        )  # by then the account of the gap is there, to be told with the rest
+        # By then the account of the gap is there, to be told with the rest.
+        patience = grace(self.settings) + 2 * EVERY
         over = self.clock.monotonic() - self._began >= patience
         self._patient = not over and gaps.ended_since(self._store(), self.clock.wall(), patience)
         return self._patient

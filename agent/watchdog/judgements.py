@@ -13,7 +13,7 @@ from ...backends.clock import SYSTEM, Clock
 from ...backends.lines import encode
 from ..journal import Journal
 from ..tape import header
-from .adopt import ship
+from .remains import ship
 
 
 class Judge:
@@ -36,9 +36,8 @@ class Judge:
     def condition(self, run_id: str, name: str, on: bool, reason: str = "", after: float = 0.0) -> None:
         """The live run has, or no longer has, a condition. `after` is when it was last spoken of, where that may have
         been by another host, whose clock is another (Unix seconds)."""
-        self._at = at = max(
-            self._clock.wall(), self._at + 1e-6, after + 1e-6
-        )  # the later word counts, also after a step of the clock
+        # The later word counts, also after a step of the clock.
+        self._at = at = max(self._clock.wall(), self._at + 1e-6, after + 1e-6)
         self._write(
             {"event": "judge", "run": run_id, "at": at, "condition": name, "on": on, "reason": reason}
         )

@@ -49,10 +49,11 @@ class Sightings:
         if self._wall is None:
             return False
         slept = clock.monotonic() - self._monotonic
+        # One late pass is a pause; one after another are our pace.
         before, self._slow = (
             self._slow,
             slept > JUMP,
-        )  # one late pass is a pause; one after another are our pace
+        )
         paused = slept > 3 * JUMP or (self._slow and not before)
         return paused or abs((clock.wall() - self._wall) - slept) > JUMP
 

@@ -58,9 +58,8 @@ def _longest(data: bytes, limit: int) -> int:
     """The length of the longest line, exactly only where it is above `limit`."""
     start, longest = 0, 0
     while len(data) - start > limit:
-        end = data.rfind(
-            b"\n", start, start + limit
-        )  # the last that begins no later than a good line can end
+        # The last that begins no later than a good line can end.
+        end = data.rfind(b"\n", start, start + limit)
         if end < 0:
             return limit + 1
         longest, start = max(longest, end - start), end + 1
@@ -70,9 +69,8 @@ def _longest(data: bytes, limit: int) -> int:
 def _check_header(journal: str, data: bytes) -> None:
     """A journal begins by saying whose it is."""
     first = next(decode(data[: data.find(b"\n") + 1]), (0, None))
-    header = digest(journal, [first], {}, lambda ids: {}, 0.0).process.get(
-        "header"
-    )  # what every store makes of it
+    # What every store makes of it.
+    header = digest(journal, [first], {}, lambda ids: {}, 0.0).process.get("header")
     if header is None:
         raise Refusal(422, "a journal begins with the header of its process", "send it from its first byte")
     if header.get("journal", journal) != journal:

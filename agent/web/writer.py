@@ -52,9 +52,8 @@ class Writer:
         try:
             return await future
         finally:
-            del (
-                future
-            )  # its error knows this frame: in a circle they would keep the parcel until the garbage goes
+            # Its error knows this frame: in a circle they would keep the parcel until the garbage goes.
+            del future
 
     def close(self) -> None:
         self._queue.put(None)

@@ -74,9 +74,8 @@ def test_a_dry_run_shows_the_difference_and_writes_nothing(host: Host, tab: Path
     assert "-0 2 * * * /usr/local/bin/backup.sh --full > /dev/null 2>&1\n" in done.out
     assert "line 8: backup, expected at 0 2 * * * " in done.out
     assert "line 27: left as it is: runs holter itself" in done.out
-    assert (
-        "\\xff" not in done.out and "\u202e" not in done.out
-    )  # bytes that are no text, and one that turns text round
+    # Bytes that are no text, and one that turns text round.
+    assert "\\xff" not in done.out and "\u202e" not in done.out
     assert tab.read_bytes() == TEXT and checks(host) == {}
     assert not (host.home / "crontabs").exists()
 

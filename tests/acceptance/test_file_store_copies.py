@@ -66,9 +66,8 @@ def wait_for(store: Backend, size: int) -> None:
 
 def by_command(*command: str) -> Callable[[Path, Path], None]:
     def act(store: Path, into: Path) -> None:
-        subprocess.run(
-            [*command, str(store), str(into)], check=False, timeout=60
-        )  # a file may vanish meanwhile
+        # A file may vanish meanwhile.
+        subprocess.run([*command, str(store), str(into)], check=False, timeout=60)
 
     return act
 

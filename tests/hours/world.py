@@ -41,9 +41,8 @@ class Hours(History):
     """`hours` of simulated time, `counts` of what happened in them, and `values` by name in the order of time."""
 
     def __init__(self, hours: float, seed: int = 1) -> None:
-        super().__init__(
-            b"\x13"
-        )  # in a SQLite store: the one in memory reads all of its past again and again
+        # In a SQLite store: the one in memory reads all of its past again and again.
+        super().__init__(b"\x13")
         self.values: dict[str, list[float]] = defaultdict(list)
         self.counts: Counter[str] = Counter()
         self._random, self._until, self._next, self._calls = Random(seed), hours * 3600, LOOK, 0

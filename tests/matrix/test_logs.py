@@ -178,9 +178,8 @@ def test_prints_are_kept_and_reach_the_console_as_without_us(home: Any, name: st
     done = home.run(text, **UTF8)
     without = home.run(text, plain=True, **UTF8)
     assert (done.code, done.err) == (0, without.err)
-    assert sorted(done.out.splitlines()) == sorted(
-        without.out.splitlines()
-    )  # threads take turns as they like
+    # Threads take turns as they like.
+    assert sorted(done.out.splitlines()) == sorted(without.out.splitlines())
     assert said(home) == row.kept
 
 

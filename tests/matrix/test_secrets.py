@@ -274,9 +274,8 @@ def hook() -> Iterator[tuple[str, list[bytes]]]:
 def test_a_secret_gets_into_no_alert(home: Any, hook: tuple[str, list[bytes]]) -> None:
     """An alert has the error, the reason and the last lines of a run: the places where a secret would be."""
     url, bodies = hook
-    home.settings(
-        f"channels: {{hook: {{webhook: '{url}'}}}}\nhost: {{load: 10000}}"
-    )  # a busy machine is alerted, too
+    # A busy machine is alerted, too.
+    home.settings(f"channels: {{hook: {{webhook: '{url}'}}}}\nhost: {{load: 10000}}")
     (home.folder / "secret").write_text(canary("alert"))
     (home.folder / "other").write_text(canary("alert, other"))
     body = """

@@ -47,10 +47,11 @@ class Trial:
         for plugin in session.config.pluginmanager.get_plugins():
             if type(plugin).__name__ == "Standstills":  # a failure is what is expected here
                 session.config.pluginmanager.unregister(plugin)
+        # Which is a plugin, too: pytest wants to be the first to import it.
         from hypothesis import (
             Phase,
             settings,
-        )  # which is a plugin, too: pytest wants to be the first to import it
+        )
 
         # The first failure says enough: no smaller one is looked for.
         settings.register_profile("mutation", settings(), phases=(Phase.explicit, Phase.generate))

@@ -202,9 +202,8 @@ def kind(event: dict[str, Any]) -> str:
 def check(done: Done, seen: Story, expected: Done, whole: Story) -> None:
     """The job is as it is without a fault, and the store has all of it once."""
     assert (done.code, done.out) == (expected.code, expected.out)
-    theirs, ours = re.subn(
-        "holter: .*\n", "", done.err
-    )  # another thread said it, maybe in the middle of a line
+    # Another thread said it, maybe in the middle of a line.
+    theirs, ours = re.subn("holter: .*\n", "", done.err)
     assert theirs == expected.err
     assert ours <= 1
     assert done.cost < DELAYED, f"it cost {done.cost:.2f} s"

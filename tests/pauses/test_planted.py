@@ -36,7 +36,7 @@ def test_a_lock_that_is_ignored_is_found(
     breaker: Breaker, new_host: Callable[..., Host], proof: Proof, tmp_path: Path
 ) -> None:
     host = new_host()
-    plant(host, tmp_path, "agent/watchdog/adopt.py", "identity.alive(header) is False\n", "True\n")
+    plant(host, tmp_path, "agent/watchdog/remains.py", "identity.alive(header) is False\n", "True\n")
     with pytest.raises(FOUND):
         test_a_writer.attack(breaker, host, 7, tmp_path / "said")
     proof.count(1, "planted defects found")

@@ -31,7 +31,7 @@ class Bug:
 BUGS = (
     Bug(
         "the lock is ignored",
-        "agent/watchdog/adopt.py",
+        "agent/watchdog/remains.py",
         "identity.alive(header) is False\n",
         "True\n",
     ),
@@ -81,7 +81,7 @@ BUGS = (
     Bug(
         "a torn line swallows the verdict",
         "agent/watchdog/adopt.py",
-        'b"\\n" * ahead or _end_of_torn(fd, size)',
+        'b"\\n" * ahead or end_of_torn(fd, size)',
         'b""',
     ),
     Bug(

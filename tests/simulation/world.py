@@ -98,9 +98,8 @@ class World:
             None  # transitions that the first look at the store found: history, not news
         )
         self.said: Counter[str] = Counter()  # what arrived, by dedupe key
-        self.doubtful: Counter[str] = (
-            Counter()
-        )  # deliveries of which the sender cannot know that they were made
+        # Deliveries of which the sender cannot know that they were made.
+        self.doubtful: Counter[str] = Counter()
         self.passes = 0
         self._counts: Counter[str] = Counter()
         self._kind, self._seed = kind, seed
@@ -115,9 +114,8 @@ class World:
         self._replace(store.SimulatedStore, "world", self)
         self._replace(fcntl, "lockf", _lock_of_the_open_file)
         self._replace(delivery, "open_channel", lambda *args, **more: self)
-        self._replace(
-            births, "_watch", lambda folder: -1
-        )  # no inotify: closing one costs the kernel milliseconds
+        # No inotify: closing one costs the kernel milliseconds.
+        self._replace(births, "_watch", lambda folder: -1)
         self._replace(journal, "new_id", self._new_id)
         self._replace(journal.Journal, "__init__", _recorded_opening(self, journal.Journal.__init__))
         self._replace(journal.Journal, "write", _recorded_writing(self, journal.Journal.write))

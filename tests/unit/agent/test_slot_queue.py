@@ -309,9 +309,8 @@ def test_one_that_is_taken_in_the_instant_after_it_was_seen_free_is_not_had_and_
 def test_a_limit_that_is_tidied_away_while_we_line_up_is_made_again(
     home: str, slots: Callable[..., Slots], clock: HandSet
 ) -> None:
-    away = iter(
-        [True, False, True]
-    )  # before the first ticket is written, and before the second gets its name
+    # Before the first ticket is written, and before the second gets its name.
+    away = iter([True, False, True])
 
     def tidied() -> None:
         if next(away, False):

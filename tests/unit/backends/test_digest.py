@@ -409,9 +409,8 @@ def test_a_mark_beats_a_proof_a_sentence_beats_a_death_and_the_earlier_of_its_ki
     assert in_any_order(dead, event("judge", AT, state="CRASHED", by="somebody"))["verdict"]["at"] == AT + 1
     assert in_any_order(dead, event("judge", AT + 2, state="CRASHED"))["verdict"]["at"] == AT + 1
     same = event("judge", AT + 1, state="CRASHED", reason="killed again")
-    assert (
-        in_any_order(dead, same)["verdict"]["reason"] == "killed again"
-    )  # one of them, but always the same one
+    # One of them, but always the same one.
+    assert in_any_order(dead, same)["verdict"]["reason"] == "killed again"
     bare = event("judge", AT + 1, state="CRASHED")
     assert in_any_order({**bare, "reason": "Killed"}, bare)["verdict"]["reason"] == "Killed"
     assert doc(dead)["verdict"]["by"] == "proof"

@@ -412,9 +412,8 @@ def test_the_ledger_is_complete_and_the_same_whoever_looks_and_however_often(
                 continue
             told(store, clock, scribe, number, what)
             end = clock.now + minutes * MINUTE
-            pulse.beat(
-                store, clock.now, started_at=0.0, interval=1e6
-            )  # no gap: this is about the order of passes
+            # No gap: this is about the order of passes.
+            pulse.beat(store, clock.now, started_at=0.0, interval=1e6)
             if restless and data.draw(st.booleans()):
                 dogs[data.draw(st.integers(0, 1))] = Watch(store, clock, etl=Check(**check))
             for _ in range(1 if restless else minutes):
