@@ -28,9 +28,8 @@ def ending_of(error: BaseException) -> Ending:
     """
     if isinstance(error, SystemExit):
         code: object = error.code
-        if code is None or (
-            isinstance(code, int) and code == 0
-        ):  # to Python 0.0 is a text to print, and status 1
+        # To Python 0.0 is a text to print, and status 1.
+        if code is None or (isinstance(code, int) and code == 0):
             return Ending("COMPLETED", "exit(0)", 0)
         if isinstance(code, int):
             return Ending("FAILED", f"exit({code!r})", code & 0xFF)

@@ -134,9 +134,8 @@ def decorated(kind: str, fn: Any, options: Any) -> Any:
         )
     spec = Spec(kind, fn, options)
     call = wraps(fn)(DRIVERS[spec.shape](spec))
-    if not hasattr(
-        fn, "__name__"
-    ):  # a partial or a callable object: what a function must have comes from inside it
+    # A partial or a callable object: what a function must have comes from inside it.
+    if not hasattr(fn, "__name__"):
         inner = innermost(fn)
         call.__name__ = call.__qualname__ = name_of(fn)
         call.__module__, call.__annotations__ = inner.__module__, getattr(inner, "__annotations__", {})

@@ -55,9 +55,8 @@ def _start_ticks(pid: int) -> int | None:
     if stat is None:
         return None
     fields = stat[stat.rfind(")") + 2 :].split()  # the command may contain spaces and parentheses
-    if len(fields) <= 19 or (
-        fields[0] in "ZX" and int(fields[17]) <= 1
-    ):  # a zombie with threads lives on in them
+    # A zombie with threads lives on in them.
+    if len(fields) <= 19 or (fields[0] in "ZX" and int(fields[17]) <= 1):
         return 0
     return int(fields[19])
 

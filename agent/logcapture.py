@@ -77,9 +77,8 @@ def _stop() -> None:
 def _make(*args: Any, **kwargs: Any) -> Any:
     record = _factory(*args, **kwargs)
     run = current()
-    if (
-        run is not None and run.log_records and record.name is not None
-    ):  # nameless: `makeLogRecord`, of another process
+    # One without a name is of `makeLogRecord`, from another process.
+    if run is not None and run.log_records and record.name is not None:
         _keep(run, record)
     return record
 

@@ -136,10 +136,8 @@ def error_of(error: BaseException) -> dict[str, Any]:
         from .failure import describe
 
         return describe(error)
-    except (
-        MemoryError,
-        ImportError,
-    ):  # what failed holds all the memory, and there is none left to say where it did
+    except (MemoryError, ImportError):
+        # What failed holds all the memory, and there is none left to say where it did.
         return {"type": type(error).__qualname__, "message": "", "traceback": "", "fingerprint": ""}
 
 

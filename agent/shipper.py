@@ -157,9 +157,8 @@ class Shipper:
             more = self._turn()
             if self._closing and not more:
                 return self._settle(arrived=more is not None)
-            if (
-                more is None
-            ):  # anywhere up to twice as long as before, so that a fleet does not come back as one
+            # Anywhere up to twice as long as before, so that a fleet does not come back as one.
+            if more is None:
                 wait = min(RETRY_AT_MOST, wait * 2)
                 rest = self._asked_wait + uniform(INTERVAL, wait)
             else:

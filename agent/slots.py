@@ -175,9 +175,8 @@ class Slots:
 
     def record(self) -> bytes:
         """What is written into a file that is locked from now on."""
-        if is_guest(
-            self.home
-        ):  # other users read it: who knows a run's id before its start has arrived could claim it
+        # Other users read it: who knows a run's id before its start has arrived could claim it.
+        if is_guest(self.home):
             return record(self.occupy, self._clock.wall(), None, None)
         return record(self.occupy, self._clock.wall(), self.run_id, self.run_name)
 

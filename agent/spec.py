@@ -238,9 +238,8 @@ class Spec:
             shown += [pair(name, value) for name, value in kwargs.items()]
         if len(args) > len(known):
             shown.append(pair(self._rest, args[len(known) :]))
-        if (
-            secrets.taught != before and not again
-        ):  # one of them is secret, and may be a part of those before it
+        # A value that turned out to be secret may be a part of those before it.
+        if secrets.taught != before and not again:
             return self.parameters(args, kwargs, again=True)
         if self.names and self.names[0] in ("self", "cls") and args:
             del shown[0]

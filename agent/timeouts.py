@@ -57,9 +57,8 @@ class Deadline:
         elif self in _alarms:
             _alarms.remove(self)
             _set_alarm()
-        if (
-            error[0] is None and time.monotonic() >= self.at
-        ):  # C code held the GIL, and nobody could interrupt it
+        # C code held the GIL, and nobody could interrupt it.
+        if error[0] is None and time.monotonic() >= self.at:
             self.fired = True
             raise self.error(self.message)
 

@@ -243,9 +243,8 @@ def _read(
         size += len(part)
         if size > ANSWER_LIMIT:
             raise TimeoutError("the answer is too long")
-        if (
-            response.isclosed()
-        ):  # whole, and so good, even where a machine that stood still was given it too late
+        # Whole, and so good, even where a machine that stood still was given it too late.
+        if response.isclosed():
             break
         left = deadline - time.monotonic()
         if left <= 0:

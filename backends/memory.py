@@ -57,6 +57,8 @@ _SPACES: dict[str, _Space] = defaultdict(_Space)
 class MemoryBackend(MemoryRegistry):
     """See `holter.backends.base` for the contract."""
 
+    _space: _Space
+
     def __init__(
         self, url: str = "memory:", *, home: str = "", clock: Clock = SYSTEM, timeout: float | None = None
     ) -> None:

@@ -215,9 +215,8 @@ def where_of(query: RunQuery) -> tuple[str, list[Any]]:
     for column in ("project", "parent_id", "journal"):
         if (wanted := getattr(query, column)) is not None:
             add(f"{column} = %s", wanted)
-    if (
-        query.root_id is not None
-    ):  # by the key: ids of a root's descendants begin with it, and only a dot follows
+    # By the key: ids of a root's descendants begin with it, and only a dot follows.
+    if query.root_id is not None:
         given = query.root_id, query.root_id, f"{query.root_id}/", born_of(query.root_id)
         add("root_id = %s AND id >= %s AND id < %s AND born = %s", *given)
     for column, pattern in (("name", query.job), ("coalesce(host, '')", query.host)):

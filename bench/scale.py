@@ -111,10 +111,11 @@ def main() -> None:
     figures["threads"] = in_turn(step)
     with tempfile.TemporaryDirectory() as folder:  # what the hand-over of the GIL costs anybody who writes
         figures["threads, a log line instead"] = in_turn(file_logger(folder))
+    # Beyond what asyncio itself costs.
     for name, run in (
         ("awaited in turn", awaited),
         ("1,000 gathered", gathered),
-    ):  # beyond what asyncio itself costs
+    ):
         figures[name] = round(
             statistics.median(asyncio.run(run(astep)) - asyncio.run(run(bare)) for _ in range(5)), 2
         )

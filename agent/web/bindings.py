@@ -26,9 +26,8 @@ class Projects:
 
         Not guaranteed: a run whose start has not arrived yet is nobody's, and takes what is said of it.
         """
-        if (
-            offset and (known := self._of_journal(journal, store)) is not None
-        ):  # else the store names the offset
+        # Else the store names the offset.
+        if offset and (known := self._of_journal(journal, store)) is not None:
             _require(known, project, f"journal {journal}")
         mine: set[str] = set()
         for _, event in decode(data):

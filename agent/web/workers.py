@@ -67,9 +67,8 @@ def _fork(work: Callable[[], int], lifeline: tuple[int, int]) -> int:
         return pid
     code = 1
     try:
-        if os.environ.get("WATCHDOG_PID") == str(
-            os.getppid()
-        ):  # systemd hears of each worker, not of who waits for them
+        # Systemd hears of each worker, not of who waits for them.
+        if os.environ.get("WATCHDOG_PID") == str(os.getppid()):
             os.environ["WATCHDOG_PID"] = str(os.getpid())
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not to the others, in the first process's name
         # of the terminal; the first process passes on what counts

@@ -35,9 +35,8 @@ def slow(figures: Any, runs: float, report: float) -> dict[str, float]:
 )
 def test_ten_thousand_runs_are_asked_at_once(tmp_path: Path, url: str) -> None:
     figures = asked(url, 10_000, tmp_path)
-    if (
-        url == "postgresql:"
-    ):  # asks it for each of 250 names, by turns: that is about round trips, not about length
+    # Asks it for each of 250 names, by turns: that is about round trips, not about length.
+    if url == "postgresql:":
         del figures["milliseconds"]["report of all kinds --since 30d"]
     assert figures["runs"] == 10_000
     assert slow(figures, 100, 500) == {}

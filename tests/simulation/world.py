@@ -412,9 +412,8 @@ def _recorded_writing(world: World, writing: Any) -> Any:
     mine = get_ident()
 
     def write(self: Any, line: bytes) -> None:
-        if (
-            isinstance(world.actor, Guard) and get_ident() == mine
-        ):  # another test may have left a heart beating
+        # Another test may have left a heart beating.
+        if isinstance(world.actor, Guard) and get_ident() == mine:
             if not world.actor.alive:
                 raise Killed
             for _, event in decode(line):

@@ -67,9 +67,8 @@ class Auditor(threading.Thread):
         for row in page:
             self._take(row)
             self._after = row.seq
-        if (
-            len(page) == PAGE
-        ):  # of a transaction, in which a root run comes before what is below it, all is read first
+        # Of a transaction, in which a root run comes before what is below it, all is read first.
+        if len(page) == PAGE:
             return True
         for root, stored_at in list(self._ended.items()):
             self._audit(store, root, stored_at)

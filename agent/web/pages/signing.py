@@ -22,9 +22,8 @@ async def sign_in_page(request: Request, token: Token, state: State) -> Response
 
 
 async def sign_in(request: Request, token: Token, state: State) -> Response:
-    if (
-        request.headers.get("sec-fetch-site") == "cross-site"
-    ):  # nobody is signed in as somebody else by a page
+    # Nobody is signed in as somebody else by a page.
+    if request.headers.get("sec-fetch-site") == "cross-site":
         raise Refusal(403, "this form came from another site", "sign in on the page itself")
     form = await form_of(request)
     target = own_address(form.get("next", "/"))

@@ -414,9 +414,8 @@ def test_who_fails_at_the_last_of_its_slots_gives_the_others_back(home: str) -> 
     last = os.open(slot_path(folder_of(home, "database"), 2), os.O_RDONLY)
     stop = threading.Event()
 
-    def come_and_go() -> (
-        None
-    ):  # so that it is often free when it is looked at, and not when it is to be locked
+    def come_and_go() -> None:
+        # So that it is often free when it is looked at, and not when it is to be locked.
         while not stop.is_set():
             for how in (fcntl.LOCK_SH, fcntl.LOCK_UN):
                 fcntl.flock(last, how)
