@@ -15,8 +15,7 @@ EVENTS = (
     *CONDITIONS,
     *("stale", "late", "missed", "recovered", "slot_wait", "slot_hold", "short", "frequent", "not_fresh"),
     *("unfinished", "zone_mismatch", "disk", "memory", "load", "host_restarted", "watch_gap"),
-    "settings_refused",
-    *("channel_broken", "automation"),
+    *("settings_refused", "watch_broken", "channel_broken", "automation"),
 )
 
 

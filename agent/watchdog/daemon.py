@@ -26,6 +26,7 @@ from .exporting import Exporter
 from .herald import Herald
 from .metrics import errors
 from .metrics_port import MetricsPort
+from .outcry import Outcry
 from .ping import Pinger
 from .sd_notify import Systemd, tell
 from .steps import Half, Step, open_store
@@ -35,9 +36,8 @@ from .watchdog import Watchdog
 __all__ = ["AlreadyWatching", "Herald", "Step", "Tidier", "Watchdog", "open_store", "watch"]
 
 logger.disable("holter")  # quiet where it is embedded, as loguru asks of libraries; `watch` speaks up
-DESCRIPTORS = (
-    65_536  # open files; more would be a burden for programs that are started here and close them all
-)
+# Open files; more would be a burden for programs that are started here and close them all.
+DESCRIPTORS = 65_536
 TIDY_LOOK = 60.0  # seconds between looks whether it is time
 ONCE = 60.0  # seconds after which a single pass sends and forgets nothing more, and begins no other step
 LOOK = 1.0  # seconds between looks of the loops that nothing woke: a crash wakes the alerting one
@@ -107,12 +107,12 @@ def _once(settings: Settings) -> int:
 def _loop(settings: Settings, metrics_port: int | None) -> int:
     dog, herald, tidier = Watchdog(settings), Herald(settings, patient=True), Tidier(settings)
     automator, exporter = Automator(settings), Exporter(settings)
-    dog.fellows = [herald, tidier, automator, exporter]
+    outcry = Outcry(settings, (dog, herald))
+    dog.fellows = [herald, tidier, automator, exporter, outcry]
     port = None if metrics_port is None else MetricsPort(lambda: dog.settings, metrics_port)
     stop, news = threading.Event(), threading.Event()
-    asked: list[
-        int
-    ] = []  # for the handler, which may interrupt this very thread while it holds an Event's lock
+    # For the handler, which may interrupt this very thread while it holds an Event's lock.
+    asked: list[int] = []
 
     def ask_to_stop(number: int, frame: Any) -> None:
         asked.append(number)
@@ -124,7 +124,7 @@ def _loop(settings: Settings, metrics_port: int | None) -> int:
 
     hear = {signal.SIGTERM: ask_to_stop, signal.SIGINT: ask_to_stop, signal.SIGHUP: ask_to_reload}
     previous = {number: signal.signal(number, handler) for number, handler in hear.items()}
-    alerting = threading.Thread(target=_alerting, args=(herald, stop, news), name="holter-alerts")
+    alerting = threading.Thread(target=_alerting, args=(herald, outcry, stop, news), name="holter-alerts")
     tidying = threading.Thread(target=_tidying, args=(tidier, stop), name="holter-tidy", daemon=True)
     acting = [
         threading.Thread(target=_acting, args=(each, stop), name=name, daemon=True)
@@ -170,9 +170,10 @@ def _passes(dog: Watchdog, herald: Herald, asked: list[int], news: threading.Eve
             dog.deaths.wait(min(dog.settings.watchdog.interval, systemd.every))
 
 
-def _alerting(herald: Herald, stop: threading.Event, news: threading.Event) -> None:
+def _alerting(herald: Herald, outcry: Outcry, stop: threading.Event, news: threading.Event) -> None:
     while not stop.is_set():
         herald.step()
+        outcry.step()
         news.wait(LOOK)
         news.clear()
     herald.close()

@@ -40,6 +40,7 @@ _SAID = {
     "host_restarted": "was restarted",
     "watch_gap": "was not watched for a while",
     "channel_broken": "does not deliver",
+    "watch_broken": "cannot do its work",
     "settings_refused": "keeps its old settings: the new ones are wrong",
 }
 _SEE = {"slot_wait": "holter slots", "slot_hold": "holter slots"}

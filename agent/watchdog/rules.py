@@ -19,15 +19,11 @@ if TYPE_CHECKING:
     from ...backends.records import Json, Run, Transition
     from .incidents import Incident
 
-FAILURES = (
-    "FAILED",
-    "TIMED_OUT",
-    "CRASHED",
-)  # the endings that `after` counts and that a completion recovers
+FAILURES = ("FAILED", "TIMED_OUT", "CRASHED")  # the endings that `after` counts, and a completion recovers
 INCIDENTS = (  # what is told of besides runs, see `incidents`
     *("late", "missed", "unfinished", "short", "frequent", "not_fresh", "zone_mismatch"),
     *("slot_wait", "slot_hold", "disk", "memory", "load", "host_restarted", "watch_gap"),
-    *("channel_broken", "automation", "settings_refused"),
+    *("channel_broken", "automation", "settings_refused", "watch_broken"),
 )
 TROUBLE = (*(state.lower() for state in FAILURES), *CONDITIONS, *INCIDENTS)  # stays open until it is over
 FACTS = ("host_restarted", "watch_gap")  # happened: nothing recovers from them

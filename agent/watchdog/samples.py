@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 
+from attrs import evolve
+
 from ...backends.errors import SettingsError
 from ...backends.records import Json, Run
 from ...backends.states import CONDITIONS, ENDINGS
@@ -14,6 +16,7 @@ from .message import Facts, compose
 JOB = "holter-test"
 _STATES = {state.lower(): state for state in ENDINGS}
 _HOSTS = ("disk", "memory", "load", "host_restarted", "watch_gap", "settings_refused")
+_SUBJECTS = {"channel_broken": "channel holter-test", "watch_broken": "the watchdog"}
 _REASONS = {
     "crashed": "killed by signal 9",
     "timed_out": "not done within 1 h 00 min",
@@ -34,6 +37,7 @@ _REASONS = {
     "memory": "2% of the memory are left",
     "load": "load 12.0 per core",
     "channel_broken": "does not deliver since 15 min",
+    "watch_broken": "the store cannot be reached",
 }
 _ERROR = {"type": "ConnectionError", "message": "warehouse:5432 refused the connection", "traceback": None}
 _TAIL = ("reading orders of yesterday", "12,480 orders", "writing to warehouse")
@@ -62,8 +66,8 @@ def _one(event: str, key: str, at: float) -> Json:
     facts = Facts(event, key, at, _REASONS.get(event), host="holter-test-host")
     if event in _HOSTS:
         return compose(None, facts)
-    if event == "channel_broken":
-        return compose(None, Facts(event, key, at, _REASONS[event], subject="channel holter-test"))
+    if event in _SUBJECTS:
+        return compose(None, evolve(facts, host=None, subject=_SUBJECTS[event]))
     if event not in (*_STATES, *CONDITIONS, "stale", "recovered"):
         return compose(None, Facts(event, key, at, _REASONS.get(event), job=JOB))
     bad = event in ("failed", "timed_out", "crashed")
