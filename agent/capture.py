@@ -84,9 +84,8 @@ def get_run_logger(name: str = "holter.run") -> logging.Logger:
     if not any(isinstance(handler, _handler_class()) for handler in logger.handlers):
         logger.addHandler(_handler_class()())
         logger.setLevel(logging.DEBUG)
-        logger.propagate = (
-            False  # the handler passes records on, but only those that the root's level lets through
-        )
+        # The handler passes records on, but only those that the root's level lets through.
+        logger.propagate = False
     return logger
 
 

@@ -12,9 +12,8 @@ import shlex
 
 LONGEST = 40  # characters
 DEEPEST = 3  # shells inside shells that are looked into
-_WRAPPERS: dict[
-    str, tuple[str, int]
-] = {  # options that take a word, and how many words come before the command
+# Options that take a word, and how many words come before the command.
+_WRAPPERS: dict[str, tuple[str, int]] = {
     **dict.fromkeys(
         "env nohup setsid exec command time chronic cronic doas systemd-run stdbuf".split(), ("", 0)
     ),

@@ -32,9 +32,8 @@ class Errand:
         self._context, self._by_value = context, by_value
         self._packed: FarErrand | None = None
         self._token = token(16)
-        self.refused: NotPicklable | None = (
-            None  # why it could not be packed: executors say so in words of theirs
-        )
+        # Why it could not be packed: executors say so in words of theirs.
+        self.refused: NotPicklable | None = None
 
     def __call__(self) -> Any:
         return self._context.run(finished, self._call, self._args, self._kwargs)

@@ -10,9 +10,8 @@ from zlib import crc32
 from .secrets import clean, quote
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
-TRACEBACK_LIMIT = (
-    20_000  # bytes as JSON, where a sign takes up to twelve; the middle of a longer one is left out
-)
+# Bytes as JSON, where a sign takes up to twelve; the middle of a longer one is left out.
+TRACEBACK_LIMIT = 20_000
 MESSAGE_LIMIT = 8_000
 DEEP, LAST = 300, 100  # frames; of more than the first, only so many of the last are looked at
 

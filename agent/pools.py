@@ -15,7 +15,7 @@ from .crews import employer
 _depth: ContextVar[int] = ContextVar("holter_depth", default=0)
 _pools: list[
     ThreadPoolExecutor
-] = []  # by depth: who submits from inside a pool and waits must not hold a place in it
+] = []  # by depth: who submits from a pool and waits must not hold a place in it
 _clerk: ThreadPoolExecutor | None = None
 
 

@@ -36,9 +36,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _MAINTENANCE_SECONDS = 600  # for one statement of retention
 TRIES = 6  # of a transaction that PostgreSQL refuses because of another one
-_APPENDING = (
-    0x686F6C74  # an advisory lock's first number: shared by appends, alone for the rare one that needs it
-)
+# An advisory lock's first number: shared by appends, alone for the rare one that needs it.
+_APPENDING = 0x686F6C74
 
 
 class PostgresBackend(PostgresRegistry):

@@ -111,9 +111,8 @@ class Ears:
         known = self._names  # a journal's header never changes
         self._names = {name: known.get(name) or intern(_identity(each)) for name, each in headers.items()}
         here = {self._names[each.journal]: each.journal for each in live}  # in order: the newest counts
-        groups: dict[
-            str, list[Process]
-        ] = {}  # a process that went on in a new journal is heard in any of them
+        # A process that went on in a new journal is heard in any of them.
+        groups: dict[str, list[Process]] = {}
         for each in processes:
             groups.setdefault(self._names[each.journal], []).append(each)
         marks = {name: sum(each.offset for each in group) for name, group in groups.items()}

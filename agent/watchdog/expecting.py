@@ -80,6 +80,11 @@ class Expecting:
             self._save(store)
         return changed
 
+    def faults(self) -> dict[str, str]:
+        """The jobs that could not be judged, and why."""
+        known = tuple(self._known.values())  # asked from another thread
+        return {f"judging {each.name}": each.fault for each in known if each.fault}
+
     def _start(self, store: Backend, now: float) -> None:
         """Every job that the store knows, and how far its news were judged. Gaps hold back what would be said."""
         first = pulse.mine(store) is None

@@ -31,9 +31,7 @@ class Ooms:
 
     def __init__(self, proc: str = "", groups: str = GROUPS, clock: Clock = SYSTEM) -> None:
         self._clock = clock
-        self._rose: dict[
-            str, float
-        ] = {}  # since when a counter is higher than what deaths explain (monotonic)
+        self._rose: dict[str, float] = {}  # since when a counter exceeds what deaths explain (monotonic)
         self._proc, self._groups = proc or identity.PROC, groups
         self._host = f"{self._proc}/vmstat"
         self._files: dict[tuple[object, ...], str] = {}  # of each process that was seen alive

@@ -32,9 +32,8 @@ CHANNEL = "channel"
 SNOOZE = "snooze"
 UNTOLD = ("waiting", "held")
 UNDONE = (*UNTOLD, "gathering", "pending")
-ALARMED = (
-    3600.0  # seconds for which an undelivered alert stays among what is to be done: its channel is alarmed
-)
+# Seconds for which an undelivered alert stays among what is to be done: its channel is alarmed.
+ALARMED = 3600.0
 IN_ORDER = 6 * 3600.0  # seconds of failing for which an alert keeps later ones of its job waiting
 KEEP = 30 * 86400.0  # seconds that a document stays after its alert
 

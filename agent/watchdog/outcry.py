@@ -18,7 +18,7 @@ from .channels import open_channel
 from .delivery import TIMEOUT
 from .incidents import Incident
 from .message import Facts, compose
-from .metrics import errors
+from .metrics import failing
 from .quiet import quiet_until
 from .rules import RECOVERED, asks
 from .steps import Half, Step
@@ -40,7 +40,7 @@ class Place:
 
 @define
 class _Trouble:
-    """What fails (`why`: errors by the step), since when by both clocks, and which `places` know of it."""
+    """What fails and `why`, since when by both clocks, and which `places` know of it."""
 
     since: float
     at: float
@@ -51,7 +51,7 @@ class _Trouble:
 
 
 class Outcry(Half):
-    """Tells of steps of `halves` that fail for longer than five minutes, once on each channel, and of the end of it.
+    """Tells of what fails in `halves` for longer than five minutes, once on each channel, and of the end of it.
 
     The rules that name the event say on which channels; where none does it is told on all of them. Not guaranteed: that
     a snooze holds it back (those are in the store), that a watchdog which is restarted meanwhile does not say it again.
@@ -65,13 +65,13 @@ class Outcry(Half):
         self._trouble: _Trouble | None = None
 
     def _look(self) -> None:
-        failing, now, trouble = errors(self._halves), self.clock.monotonic(), self._trouble
-        if not failing:
+        why, now, trouble = failing(self._halves), self.clock.monotonic(), self._trouble
+        if not why:
             self._trouble = trouble if trouble is not None and not self._end(trouble) else None
             return
         if trouble is None or trouble.over:
-            trouble = self._trouble = _Trouble(now, self.clock.wall(), failing)
-        trouble.why = failing
+            trouble = self._trouble = _Trouble(now, self.clock.wall(), why)
+        trouble.why = why
         if now >= trouble.since + PATIENCE:
             self._tell(trouble)
 

@@ -29,9 +29,8 @@ class SlotWatch:
     def __init__(self, home: str, clock: Clock) -> None:
         self._home, self._clock = home, clock
         self._ages = Ages()
-        self._may_be_open = (
-            True  # incidents of ours, from before the settings changed or the watchdog was started
-        )
+        # Incidents of ours, from before the settings changed or the watchdog was started.
+        self._may_be_open = True
 
     def look(self, store: Backend, limits: Mapping[str, Limit]) -> int:
         """Open and close incidents; how many changed. Costs nothing where no limit is to be watched."""

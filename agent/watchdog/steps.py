@@ -96,6 +96,10 @@ class Half:
                 step.run(now)
         return None
 
+    def faults(self) -> dict[str, str]:
+        """What its steps went on without, and why."""
+        return {}
+
     def use(self, settings: Settings) -> None:
         """Go on with these settings, from the next step on; the store stays the one that is open."""
         self.settings = settings

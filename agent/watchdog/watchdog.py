@@ -46,9 +46,8 @@ class Watchdog(Half):
         self.started_at = clock.wall()
         self.deaths = Deaths(None if once else Births(_journals(settings)))
         self.seen = Adopted()
-        self._looked = (
-            False  # whether all journals were looked at in this pass: silence is judged on nothing older
-        )
+        # Whether all journals were looked at in this pass: silence is judged on nothing older.
+        self._looked = False
         self._looked_at = 0.0  # when (monotonic seconds) the journals of this pass began to be looked at
         self._limited = False  # whether conditions were judged in this pass, and a live run has a limit
         self._silence: dict[str, float] = {}
@@ -95,6 +94,9 @@ class Watchdog(Half):
         super().step(until)
         self.passes.took(self.clock.monotonic() - began)
         return self.seen.crashed != before
+
+    def faults(self) -> dict[str, str]:
+        return self._expecting.faults()
 
     def use(self, settings: Settings) -> None:
         super().use(settings)

@@ -12,9 +12,8 @@ from contextlib import suppress
 
 from loguru import logger
 
-AGAIN_SECONDS = (
-    1.0  # before a worker is replaced: one that cannot live must not be started a thousand times a second
-)
+# Before a worker is replaced: one that cannot live must not be started a thousand times a second.
+AGAIN_SECONDS = 1.0
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 

@@ -94,9 +94,8 @@ class World:
         self.nested = False
         self.broken: list[AssertionError] = []
         self.reset = False  # whether anybody ever set a clock
-        self.hindsight: int | None = (
-            None  # transitions that the first look at the store found: history, not news
-        )
+        # Transitions that the first look at the store found: history, not news.
+        self.hindsight: int | None = None
         self.said: Counter[str] = Counter()  # what arrived, by dedupe key
         # Deliveries of which the sender cannot know that they were made.
         self.doubtful: Counter[str] = Counter()

@@ -21,9 +21,8 @@ from .plan import WATCHDOGS, Act, Plan
 from .sampler import Sampler, size_of
 
 DAY = 86400.0
-LAST_WORD = (
-    420.0  # seconds: an alert that a watchdog died of is claimed for 40, and where in doubt waits for 300
-)
+# Seconds: an alert that a watchdog died of is claimed for 40, and where in doubt waits for 300.
+LAST_WORD = 420.0
 SETTINGS = """
 channels: {{hook: {{webhook: "{url}"}}}}
 alerts: [{{on: [failed, crashed, timed_out, stale, overdue], to: [hook], recovered: false}}]
