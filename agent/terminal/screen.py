@@ -99,7 +99,7 @@ def show(*parts: RenderableType) -> None:
     if sys.stdout.isatty():
         console = Console(highlight=False, markup=False, emoji=False)
         for part in parts:
-            console.print(part)
+            console.print(part, crop=False)
         return
     system: Literal["standard"] | None = "standard" if forced() else None
     console = Console(

@@ -51,7 +51,7 @@ def runs_table(runs: Sequence[Run], steps: Mapping[str, Run], now: float) -> Gri
     """`steps`: for live runs the step that tells how far they are, by the id of the run."""
     notes = [note(run) or note(steps.get(run.id, run)) for run in runs]
     columns = ["ID", "JOB", "STATE", "STARTED", "TOOK", *(["NOTE"] if any(notes) else [])]
-    table = Grid(*columns, right=("TOOK",), elastic={"JOB": 14, "NOTE": 12})
+    table = Grid(*columns, right=("TOOK",), elastic={"JOB": 14, "NOTE": 12}, optional=("NOTE",))
     for run, said in zip(runs, notes):
         table.add(
             Text(line(run.id)),

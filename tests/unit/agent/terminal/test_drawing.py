@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
 
 from holter.agent.occupancy import Occupancy
 from holter.agent.slot_files import Place
 from holter.agent.terminal import top_view, waterfall
+from holter.agent.terminal.grid import Grid
 from holter.agent.terminal.sparkline import sparkline, ticks
 from holter.agent.terminal.tables import ReportTable
 from holter.agent.terminal.top_picture import Flow, Picture, Trouble
@@ -253,3 +257,19 @@ def test_what_goes_on_in_the_next_line_of_a_table_loses_no_letter(words: list[st
         console.print(table)
     assert "".join(caught.get().replace("J", "").replace("…", "").split()) == "".join(words)
     assert all(cell_len(row) <= width for row in caught.get().splitlines())
+
+
+# --- tables -------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(20, 160), st.lists(st.sampled_from(["etl", "nightly " * 5, ""]), min_size=1, max_size=3))
+def test_no_id_of_a_table_is_cut_however_narrow_the_window(width: int, jobs: list[str]) -> None:
+    table = Grid("ID", "JOB", "NOTE", "WHEN", elastic={"JOB": 14, "NOTE": 12}, optional=("NOTE",))
+    for job in jobs:
+        table.add(Text("0t8c5k2m9qv4x7bd"), Text(job), Text("ValueError: no rows"), Text("2026-11-24 02:09"))
+    window = Console(width=width, file=StringIO(), color_system=None)
+    window.print(table, crop=False)
+    rows = window.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert len(rows) == 1 + len(jobs)
+    assert all("0t8c5k2m9qv4x7bd" in row and "2026-11-24 02:09" in row for row in rows[1:])
+    assert ("NOTE" in rows[0]) == (width >= 16 + 2 + min(14, max(map(len, ["JOB", *jobs]))) + 2 + 12 + 2 + 16)
