@@ -120,7 +120,7 @@ def make_folder(home: str, limit: str) -> str:
     """Make a limit's folder and return it. Raises OSError; a symbolic link in its place is refused."""
     os.makedirs(home, mode=0o700, exist_ok=True)
     folder = folder_of(home, limit)
-    # Made by the watchdog for the limits of the settings, so that nobody can remove a held slot.
+    # In a home of several users the watchdog makes the folders, so that nobody can remove a held slot.
     if is_guest(home):
         if not os.path.isdir(f"{folder}/queue"):
             raise PermissionError(13, "no limit of this system-wide home's settings", folder)

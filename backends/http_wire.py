@@ -15,7 +15,7 @@ import zlib
 from urllib.parse import urlencode
 
 from .clock import SYSTEM
-from .errors import AccessDenied, Refused, StorageError
+from .errors import AccessDenied, RecordDamaged, Refused, StorageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -187,6 +187,8 @@ class Wire:
             raise AccessDenied(message, hint=hint or _NEW_TOKEN, retry_after=DENIED_WAIT)
         if said is not None and status in (400, 413, 415, 422):
             raise Refused(message, hint=hint, retry_after=DENIED_WAIT)
+        if isinstance(said, dict) and said.get("damaged") is True:
+            raise RecordDamaged(message, hint=hint)
         wait = retry_after(response.headers.get("Retry-After"), response.headers.get("Date"))
         raise StorageError(message, hint=hint, retry_after=wait if status in (429, 503) else None)
 

@@ -1,8 +1,9 @@
 """`holter watch`: a dull loop over steps that each do one unit of work.
 
 Two loops that meet only in the store: the detecting one (watchdog.py) adopts dead journals and judges, the alerting one
-(herald.py) turns what it finds there into alerts and delivers them. A channel that hangs cannot delay a verdict. A step
-that fails is logged, backed off and tried again; it cannot stop the others, and it cannot crash-loop the daemon.
+(herald.py) turns what it finds there into alerts and delivers them. A third (outcry.py) tells where these two fail. A
+channel that hangs cannot delay a verdict. A step that fails is logged, backed off and tried again; it cannot stop the
+others, and it cannot crash-loop the daemon.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ def _once(settings: Settings) -> int:
 def _loop(settings: Settings, metrics_port: int | None) -> int:
     dog, herald, tidier = Watchdog(settings), Herald(settings, patient=True), Tidier(settings)
     automator, exporter = Automator(settings), Exporter(settings)
-    outcry = Outcry(settings, (dog, herald))
+    outcry = Outcry(settings, dog, herald)
     dog.fellows = [herald, tidier, automator, exporter, outcry]
     port = None if metrics_port is None else MetricsPort(lambda: dog.settings, metrics_port)
     stop, news = threading.Event(), threading.Event()
@@ -124,11 +125,15 @@ def _loop(settings: Settings, metrics_port: int | None) -> int:
 
     hear = {signal.SIGTERM: ask_to_stop, signal.SIGINT: ask_to_stop, signal.SIGHUP: ask_to_reload}
     previous = {number: signal.signal(number, handler) for number, handler in hear.items()}
-    alerting = threading.Thread(target=_alerting, args=(herald, outcry, stop, news), name="holter-alerts")
+    alerting = threading.Thread(target=_alerting, args=(herald, stop, news), name="holter-alerts")
     tidying = threading.Thread(target=_tidying, args=(tidier, stop), name="holter-tidy", daemon=True)
     acting = [
         threading.Thread(target=_acting, args=(each, stop), name=name, daemon=True)
-        for each, name in ((automator, "holter-act"), (exporter, "holter-export"))
+        for each, name in (
+            (automator, "holter-act"),
+            (exporter, "holter-export"),
+            (outcry, "holter-outcry"),
+        )
     ]
     for thread in (tidying, *acting):
         thread.start()
@@ -170,10 +175,9 @@ def _passes(dog: Watchdog, herald: Herald, asked: list[int], news: threading.Eve
             dog.deaths.wait(min(dog.settings.watchdog.interval, systemd.every))
 
 
-def _alerting(herald: Herald, outcry: Outcry, stop: threading.Event, news: threading.Event) -> None:
+def _alerting(herald: Herald, stop: threading.Event, news: threading.Event) -> None:
     while not stop.is_set():
         herald.step()
-        outcry.step()
         news.wait(LOOK)
         news.clear()
     herald.close()

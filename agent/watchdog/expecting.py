@@ -33,6 +33,7 @@ PAGES = 20  # of transitions, in one pass
 BUSY = 0.2  # seconds of one pass, after which the next one goes on
 LOOK = 2.0  # seconds between looks at what `holter checks` wrote
 JUMP = 2.0  # seconds by which wall and monotonic clock may part between two passes
+UNJUDGED = "unjudged"  # the incident of a job of which nobody can say whether it is as expected
 AGAIN = 60.0  # seconds until a job that could not be judged is tried again
 
 
@@ -79,11 +80,6 @@ class Expecting:
         if not left and self._saved < self._cursor:
             self._save(store)
         return changed
-
-    def faults(self) -> dict[str, str]:
-        """The jobs that could not be judged, and why."""
-        known = tuple(self._known.values())  # asked from another thread
-        return {f"judging {each.name}": each.fault for each in known if each.fault}
 
     def _start(self, store: Backend, now: float) -> None:
         """Every job that the store knows, and how far its news were judged. Gaps hold back what would be said."""
@@ -165,16 +161,18 @@ class Expecting:
         for count, key in enumerate(due):
             if count and self._clock.monotonic() - began > BUSY:
                 return changed, True
-            known = self._known[key]
+            known, why = self._known[key], ""
             try:
                 changed += self._judge(store, board, settings, known, tuple(before), now)
-                known.fault = ""
             except Exception as error:
                 if is_away(error):
                     raise  # the whole step is tried again
-                if known.fault != str(error):
-                    logger.error("what is expected of {} cannot be judged: {}", known.name, error)
-                known.fault, known.due_at = str(error), now + AGAIN
+                why = str(error) or type(error).__name__
+                if known.fault != why:
+                    logger.error("what is expected of {} cannot be judged: {}", known.name, why)
+                known.due_at = now + AGAIN
+            changed += _note_fault(board, known, why, now)
+            known.fault = why
         return changed, any(self._known[key].due_at <= now for key in due)
 
     def _judge(
@@ -253,6 +251,18 @@ class Expecting:
             else:
                 wanted.append(incident)
         return wanted, held
+
+
+def _note_fault(board: Board, known: _Known, why: str, now: float) -> int:
+    """That a job cannot be judged on this host is an incident of its own: what was found before stays as it is."""
+    host = identity.host()
+    scope = f"judging:{host}:{known.project}/{known.name}"
+    lasting = next(iter(board.open(scope).values()), None)
+    if not why:
+        return board.settle(scope, [], now) if lasting else 0
+    since = lasting.since if lasting else now
+    key = f"{scope}:{UNJUDGED}:{int(since)}"
+    return board.settle(scope, [Incident(UNJUDGED, key, why, since, known.project, known.name, host)], now)
 
 
 def _incident(problem: Problem, scope: str, project: str, job: str) -> Incident:

@@ -31,6 +31,7 @@ _SAID = {
     "short": "ended suspiciously soon",
     "frequent": "runs too often",
     "not_fresh": "has no recent good run",
+    "unjudged": "cannot be judged",
     "zone_mismatch": "seems to run in another time zone",
     "slot_wait": "waits long for a slot",
     "slot_hold": "holds a slot for long",
@@ -40,7 +41,7 @@ _SAID = {
     "host_restarted": "was restarted",
     "watch_gap": "was not watched for a while",
     "channel_broken": "does not deliver",
-    "watch_broken": "cannot do its work",
+    "watch_broken": "has a watchdog that cannot do its work",
     "settings_refused": "keeps its old settings: the new ones are wrong",
 }
 _SEE = {"slot_wait": "holter slots", "slot_hold": "holter slots"}

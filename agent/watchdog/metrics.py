@@ -36,14 +36,8 @@ def figures(store: Backend, passes: Passes, journals: int, halves: Iterable[Half
         "incidents": len(open_incidents(store)),
         "alerts_pending": alerts.count("pending"),
         "alerts_undelivered": alerts.count("undelivered"),
-        "errors": failing(halves),
+        "errors": errors(halves),
     }
-
-
-def failing(halves: Iterable[Half]) -> dict[str, str]:
-    """All that is not done: what steps failed of, and what they went on without."""
-    halves = tuple(halves)
-    return {**errors(halves), **{what: why for half in halves for what, why in half.faults().items()}}
 
 
 def errors(halves: Iterable[Half]) -> dict[str, str]:

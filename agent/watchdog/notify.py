@@ -21,7 +21,7 @@ from .delivery import deliver
 from .desk import Desk
 from .message import Facts
 from .quiet import kept
-from .readable import run_of
+from .readable import run_of, runs_of
 from .rules import (
     FAILURES,
     RECOVERED,
@@ -151,17 +151,16 @@ def history(backend: Backend, rules: Sequence[Rule], run: Run) -> list[Run]:
     wanted = depth(rules)
     if wanted <= 1 or run.state not in FAILURES:
         return [run]
-    return backend.runs(
-        RunQuery(
-            project=run.project,
-            job=escape(run.name),
-            kinds=(run.kind,),
-            states=(*FAILURES, "COMPLETED"),
-            until=nextafter(run.created_at, inf),
-            roots=run.parent_id is None,
-            limit=wanted,
-        )
+    query = RunQuery(
+        project=run.project,
+        job=escape(run.name),
+        kinds=(run.kind,),
+        states=(*FAILURES, "COMPLETED"),
+        until=nextafter(run.created_at, inf),
+        roots=run.parent_id is None,
+        limit=wanted,
     )
+    return runs_of(backend, query) or [run]
 
 
 def _cursor(backend: Backend, clock: Clock) -> Document:

@@ -11,6 +11,7 @@ from ...backends.errors import RecordDamaged, StorageError
 
 if TYPE_CHECKING:
     from ...backends.base import Backend
+    from ...backends.queries import RunQuery
     from ...backends.records import Run
 
 
@@ -23,6 +24,15 @@ def run_of(store: Backend, run_id: str | None) -> Run | None:
     except RecordDamaged as error:
         say_once(run_id, str(error))
         return None
+
+
+def runs_of(store: Backend, query: RunQuery) -> list[Run]:
+    """The runs; none where the record of one of them is damaged, which is said once."""
+    try:
+        return store.runs(query)
+    except RecordDamaged as error:
+        say_once(f"of {query.job}", str(error))
+        return []
 
 
 def is_away(error: Exception) -> bool:

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from .incidents import Incident
 
 FAILURES = ("FAILED", "TIMED_OUT", "CRASHED")  # the endings that `after` counts, and a completion recovers
+WATCH_BROKEN = "watch_broken"  # told on every channel, unless a rule names it
 INCIDENTS = (  # what is told of besides runs, see `incidents`
-    *("late", "missed", "unfinished", "short", "frequent", "not_fresh", "zone_mismatch"),
+    *("late", "missed", "unfinished", "short", "frequent", "not_fresh", "zone_mismatch", "unjudged"),
     *("slot_wait", "slot_hold", "disk", "memory", "load", "host_restarted", "watch_gap"),
-    *("channel_broken", "automation", "settings_refused", "watch_broken"),
+    *("channel_broken", "automation", "settings_refused"),
+    WATCH_BROKEN,
 )
 TROUBLE = (*(state.lower() for state in FAILURES), *CONDITIONS, *INCIDENTS)  # stays open until it is over
 FACTS = ("host_restarted", "watch_gap")  # happened: nothing recovers from them

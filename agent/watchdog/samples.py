@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 
-from attrs import evolve
-
 from ...backends.errors import SettingsError
 from ...backends.records import Json, Run
 from ...backends.states import CONDITIONS, ENDINGS
@@ -15,8 +13,7 @@ from .message import Facts, compose
 
 JOB = "holter-test"
 _STATES = {state.lower(): state for state in ENDINGS}
-_HOSTS = ("disk", "memory", "load", "host_restarted", "watch_gap", "settings_refused")
-_SUBJECTS = {"channel_broken": "channel holter-test", "watch_broken": "the watchdog"}
+_HOSTS = ("disk", "memory", "load", "host_restarted", "watch_gap", "settings_refused", "watch_broken")
 _REASONS = {
     "crashed": "killed by signal 9",
     "timed_out": "not done within 1 h 00 min",
@@ -31,6 +28,7 @@ _REASONS = {
     "unfinished": "not completed by 06:00",
     "short": "took 0.2 s, expected at least 5 s",
     "not_fresh": "no good run for 26 h",
+    "unjudged": "there is no time zone 'Europe/Berlim' (did you mean Europe/Berlin?)",
     "slot_wait": "waits 10 min for a slot of database",
     "slot_hold": "holds a slot of database for 2 h",
     "disk": "/var has 1% left (0.4 GB)",
@@ -66,8 +64,8 @@ def _one(event: str, key: str, at: float) -> Json:
     facts = Facts(event, key, at, _REASONS.get(event), host="holter-test-host")
     if event in _HOSTS:
         return compose(None, facts)
-    if event in _SUBJECTS:
-        return compose(None, evolve(facts, host=None, subject=_SUBJECTS[event]))
+    if event == "channel_broken":
+        return compose(None, Facts(event, key, at, _REASONS[event], subject="channel holter-test"))
     if event not in (*_STATES, *CONDITIONS, "stale", "recovered"):
         return compose(None, Facts(event, key, at, _REASONS.get(event), job=JOB))
     bad = event in ("failed", "timed_out", "crashed")

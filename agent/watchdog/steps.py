@@ -11,23 +11,26 @@ from loguru import logger
 
 from ...backends.base import Backend
 from ...backends.clock import SYSTEM, Clock
-from ...backends.errors import HolterError
+from ...backends.errors import HolterError, StorageError
 from ...backends.urls import open_backend
 from ..settings import Settings
+from .readable import is_away
 
+WAITED = 1.0  # seconds in which a store that is there says so
 BACK_OFF_AT_MOST = 60.0  # seconds between tries of a step that keeps failing
 
 
 @define
 class Step:
     """One step of a loop with its back-off: `every` seconds (0: each pass), sooner only after a failure. `last_error`
-    is what it failed of, "" once it works again."""
+    is what it failed of, "" once it works again; `away` is whether it was the store that could not be asked."""
 
     name: str
     act: Callable[[], object]
     every: float = 0.0
     failures: int = 0
     last_error: str = ""
+    away: bool = False
     _due: float = field(default=0.0)
 
     def run(self, now: float) -> None:
@@ -37,8 +40,8 @@ class Step:
         try:
             self.act()
         except Exception as error:  # noqa: BLE001 - a step that fails cannot stop the others
-            self.failures += 1
             self.last_error = str(error) or type(error).__name__
+            self.failures, self.away = self.failures + 1, is_away(error)
             wait = min(BACK_OFF_AT_MOST, 2.0 ** min(self.failures, 6) / 2)
             self._due = now + wait
             logger.opt(exception=not isinstance(error, HolterError | OSError)).error(
@@ -47,7 +50,7 @@ class Step:
         else:
             if self.failures:
                 logger.info("{} works again", self.name)
-            self.failures, self.last_error = 0, ""
+            self.failures, self.last_error, self.away = 0, "", False
             self._due = now + self.every
 
     def hurry(self) -> None:
@@ -86,19 +89,24 @@ class Half:
     def __init__(self, settings: Settings, *, clock: Clock = SYSTEM) -> None:
         self.settings = settings
         self.clock = clock
+        self.turns, self.busy = 0, ""  # passes that were completed, and the step that is being done
         self._backend: Backend | None = None
+        self._away = ""  # in this pass a step waited in vain for the store
 
     def step(self, until: float = inf) -> object:
-        """One pass over every step, none begun after `until` (monotonic seconds). Raises nothing."""
+        """One pass over every step, none begun after `until` (monotonic seconds). Raises nothing. Where a step waited
+        in vain for the store, the others do not: one time limit is enough for a pass."""
+        self._away = ""
         for step in self.steps:
             now = self.clock.monotonic()
-            if now <= until:
-                step.run(now)
+            if now > until:
+                break
+            self.busy = step.name
+            step.run(now)
+            if step.away and self.clock.monotonic() - now >= WAITED:
+                self._away = self._away or step.last_error
+        self.turns, self.busy = self.turns + 1, ""
         return None
-
-    def faults(self) -> dict[str, str]:
-        """What its steps went on without, and why."""
-        return {}
 
     def use(self, settings: Settings) -> None:
         """Go on with these settings, from the next step on; the store stays the one that is open."""
@@ -110,6 +118,8 @@ class Half:
             self._backend.close()
 
     def _store(self) -> Backend:
+        if self._away:
+            raise StorageError(self._away)
         if self._backend is None:
             self._backend = open_store(self.settings, self.clock)
         return self._backend

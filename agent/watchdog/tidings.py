@@ -15,8 +15,8 @@ from . import outbox
 from .incidents import Incident, handled, news, open_incidents
 from .message import Facts
 from .quiet import kept
-from .readable import run_of
-from .rules import FACTS, INCIDENT, RECOVERED, asks, misses_of, wants, wants_recovery
+from .readable import run_of, runs_of
+from .rules import FACTS, INCIDENT, RECOVERED, WATCH_BROKEN, asks, misses_of, wants, wants_recovery
 
 if TYPE_CHECKING:
     from .desk import Desk
@@ -71,7 +71,10 @@ def _asking(
     channels: tuple[str, ...],
 ) -> Iterator[Rule]:
     if incident.event != BROKEN:
-        yield from (rule for rule in desk.rules if asks(rule, incident, tags, misses))
+        found = [rule for rule in desk.rules if asks(rule, incident, tags, misses)]
+        if not found and incident.event == WATCH_BROKEN:
+            found = [Rule(on=(WATCH_BROKEN,), to=channels)]
+        yield from found
         return
     own = incident.details.get("channel")
     bad = {each.details.get("channel") for each in lasting if each.event == BROKEN}
@@ -116,7 +119,7 @@ def _last_run(desk: Desk, incident: Incident) -> Run | None:
         return None
     kinds = ("flow", "command")
     query = RunQuery(project=incident.project, job=escape(incident.job), kinds=kinds, limit=1)
-    return next(iter(desk.backend.runs(query)), None)
+    return next(iter(runs_of(desk.backend, query)), None)
 
 
 def _facts(incident: Incident, event: str, key: str, at: float, reason: str) -> Facts:

@@ -95,9 +95,6 @@ class Watchdog(Half):
         self.passes.took(self.clock.monotonic() - began)
         return self.seen.crashed != before
 
-    def faults(self) -> dict[str, str]:
-        return self._expecting.faults()
-
     def use(self, settings: Settings) -> None:
         super().use(settings)
         self._ears.lost_after = settings.watchdog.lost_after

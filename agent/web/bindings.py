@@ -26,7 +26,7 @@ class Projects:
 
         Not guaranteed: a run whose start has not arrived yet is nobody's, and takes what is said of it.
         """
-        # Else the store names the offset.
+        # Of a journal that is not known the store names the offset.
         if offset and (known := self._of_journal(journal, store)) is not None:
             _require(known, project, f"journal {journal}")
         mine: set[str] = set()

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.responses import Response
 
 from ...backends.clock import uniform
-from ...backends.errors import HolterError, OffsetMismatch
+from ...backends.errors import HolterError, OffsetMismatch, RecordDamaged
 
 STORE_AWAY_SECONDS = 5.0  # until a client asks again
 
@@ -43,6 +43,8 @@ def refusal_of(error: Exception) -> Refusal:
         return error
     if isinstance(error, OffsetMismatch):
         return Refusal(409, error.message, "send from `expected` on", expected=error.expected)
+    if isinstance(error, RecordDamaged):  # which a reader may pass over
+        return Refusal(503, error.message, error.hint, retry_after=STORE_AWAY_SECONDS, damaged=True)
     if isinstance(error, HolterError):
         return Refusal(
             503,

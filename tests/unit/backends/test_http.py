@@ -5,17 +5,25 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sqlite3
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from email.utils import formatdate
 from pathlib import Path
 
 import pytest
 
-from holter.backends.errors import AccessDenied, OffsetMismatch, Refused, StorageError, UnknownBackend
+from holter.backends.errors import (
+    AccessDenied,
+    OffsetMismatch,
+    RecordDamaged,
+    Refused,
+    StorageError,
+    UnknownBackend,
+)
 from holter.backends.http import HttpBackend
 from holter.backends.http_place import HttpPlace
 from holter.backends.http_wire import retry_after
@@ -181,6 +189,20 @@ def test_a_put_whose_answer_was_lost_is_known_by_its_value(tmp_path: Path) -> No
         store.close()
         other.close()
         lossy.close()
+
+
+def test_a_record_that_the_collectors_disk_has_damaged_is_told_from_a_store_that_is_away(
+    tmp_path: Path,
+) -> None:
+    with collector(str(tmp_path)) as url, closing(open_backend(url, str(tmp_path))) as store:
+        store.append("j1", 0, DATA)
+        with closing(sqlite3.connect(tmp_path / "holter.db")) as db:
+            db.execute("UPDATE runs SET doc = replace(doc, '\"state\"', '\"stAte\"')")
+            db.commit()
+        with pytest.raises(RecordDamaged):
+            store.run("r1")
+        with pytest.raises(RecordDamaged):
+            store.runs(RunQuery())
 
 
 class _LosesOneAnswer(Relay):

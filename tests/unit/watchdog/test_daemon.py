@@ -22,6 +22,8 @@ from holter.backends.gate import Gate
 from holter.backends.urls import open_backend
 from holter.testing.tapes import Tape
 
+from .conftest import HandSetClock
+
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
@@ -174,3 +176,24 @@ def test_the_watchdog_loads_nothing_that_only_a_terminal_needs() -> None:
     unwanted = {"rich", "click", "apprise", "sqlite_utils"}
     code = f"import sys, holter.agent.watchdog.daemon; print(sorted({unwanted} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_a_pass_waits_once_for_a_store_that_does_not_answer(settings: Settings, tmp_path: Path) -> None:
+    class Patient(Half):
+        def ask(self) -> None:
+            self._store()
+            asked.append(self.clock.monotonic())
+            self.clock.sleep(10.0)
+            raise StorageError("no answer within 10 s")
+
+    asked: list[float] = []
+    half = Patient(settings, clock=HandSetClock())
+    half.steps = [Step(name, half.ask) for name in ("one", "two", "three")]
+    half.step()
+    assert len(asked) == 1
+    assert [step.last_error for step in half.steps] == ["no answer within 10 s"] * 3
+    for step in half.steps:
+        step.hurry()
+    half.clock.sleep(60.0)
+    half.step()
+    assert len(asked) == 2

@@ -111,23 +111,29 @@ def test_a_job_whose_newest_record_a_disk_has_damaged_does_not_keep_others_from_
             db.execute("UPDATE runs SET doc = replace(doc, '\"state\"', '\"stAte\"') WHERE id = 'rb'")
             db.commit()
         dog.watch(AT_TWO + DAY + 900, 600)
-        assert sorted((each.job, each.event) for each in dog.open()) == [("a", "late"), ("c", "late")]
+        assert sorted((each.job, each.event) for each in dog.open()) == [
+            ("a", "late"),
+            ("b", "unjudged"),
+            ("c", "late"),
+        ]
 
 
-def test_what_is_expected_in_a_zone_that_does_not_exist_is_a_fault_until_it_is_corrected(
+def test_a_job_that_cannot_be_judged_is_an_incident_until_it_can(
     store: Backend, scribe: Scribe, clock: HandSetClock
 ) -> None:
     clock.now = AT_TWO - HOUR
     dog = Watch(store, clock)
     dog.look()
     ran(scribe, clock, AT_TWO, "r1", check={**NIGHTLY, "timezone": "Europe/Berlim"})
-    dog.look()
-    assert dog.step.faults() == {
-        "judging etl": "there is no time zone 'Europe/Berlim' (did you mean Europe/Berlin?)"
-    }
-    ran(scribe, clock, AT_TWO + HOUR, "r2", check={**NIGHTLY, "timezone": "Europe/Berlin"})
-    dog.look()
-    assert dog.step.faults() == {}
+    assert dog.look() == ["unjudged"]
+    assert dog.watch(AT_TWO + HOUR) == ["unjudged"]
+    (incident,) = dog.open()
+    assert (
+        incident.job,
+        incident.reason,
+    ) == ("etl", "there is no time zone 'Europe/Berlim' (did you mean Europe/Berlin?)")
+    ran(scribe, clock, AT_TWO + 2 * HOUR, "r2", check={**NIGHTLY, "timezone": "Europe/Berlin"})
+    assert dog.look() == []
 
 
 def test_misses_in_a_row_are_one_incident_that_counts_them(

@@ -17,6 +17,7 @@ import pytest
 from holter.agent import identity
 from holter.agent.settings import Channel, Rule, Settings, WatchdogSettings
 from holter.agent.watchdog import delivery, notify, outbox
+from holter.agent.watchdog.incidents import Board, Incident
 from holter.backends.base import Backend
 from holter.backends.urls import open_backend
 
@@ -748,4 +749,22 @@ def test_a_record_that_a_disk_has_damaged_does_not_keep_the_alerts_of_others(
         db.commit()
     watch(store, clock, config)
     assert about_runs(receiver) == ["r1:failed", "r3:failed"]
+    store.close()
+
+
+def test_an_incident_of_a_job_whose_newest_record_is_damaged_is_told_and_holds_up_no_other(
+    tmp_path: Path, clock: Any, receiver: Any
+) -> None:
+    store = open_backend("sqlite:///holter.db", str(tmp_path), clock=clock)
+    scribe = Scribe(store, clock)
+    for each in ("a", "b"):
+        scribe.ran(f"r{each}", "COMPLETED", name=each)
+    with closing(sqlite3.connect(tmp_path / "holter.db")) as db:
+        db.execute("UPDATE runs SET doc = replace(doc, '\"state\"', '\"stAte\"') WHERE id = 'ra'")
+        db.commit()
+    for each in ("a", "b"):
+        late = Incident("late", f"job:{each}:late:1", "expected at 02:00", clock.now, job=each)
+        Board(store).settle(f"job:default/{each}", [late], clock.now)
+    watch(store, clock, settings(rule("late"), ops=hook(receiver)))
+    assert sorted(each["job"] for each in receiver.taken) == ["a", "b"]
     store.close()

@@ -3,44 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from holter.agent.setting_types import Channel, QuietHours, Rule, Settings
 from holter.agent.watchdog import outcry
-from holter.agent.watchdog.outcry import Outcry, places
+from holter.agent.watchdog.outcry import Outcry
 from holter.agent.watchdog.steps import Half, Step
 from holter.backends.errors import StorageError
 
 from .conftest import HandSetClock
 
+MINUTE, HOUR = 60.0, 3600.0
+FULL = "database or disk is full"
+
 
 class Watched:
-    """A half of a watchdog with one step, which fails while `away`; and what is told of it."""
+    """A half of a watchdog of which the steps in `failing` fail, and what is told of it."""
 
-    def __init__(self, clock: HandSetClock, settings: Settings) -> None:
-        self.clock, self.away = clock, True
+    def __init__(self, clock: HandSetClock, *rules: Rule, **receivers: Any) -> None:
+        channels = {name: Channel("webhook", each.url) for name, each in receivers.items()}
+        settings = Settings(home="/nowhere", channels=channels, alerts=rules)
+        self.clock, self.failing = clock, {"writing the pulse"}
         self.half = Half(settings, clock=clock)
-        self.half.steps = [Step("writing the pulse", self._act), Step("sleeping", lambda: None)]
-        self.outcry = Outcry(settings, [self.half], clock=clock)
+        self.half.steps = [self._step("writing the pulse"), self._step("adopting dead journals")]
+        self.outcry = Outcry(settings, self.half, clock=clock)
 
-    def _act(self) -> None:
-        if self.away:
-            raise StorageError("database or disk is full")
+    def _step(self, name: str) -> Step:
+        def act() -> None:
+            if name in self.failing:
+                raise StorageError(FULL)
 
-    def goes_on(self, seconds: float) -> None:
+        return Step(name, act)
+
+    def goes_on(self, seconds: float, *failing: str) -> None:
+        self.failing = set(failing)
         until = self.clock.now + seconds
         while self.clock.now < until:
             self.half.step()
             self.outcry.step()
-            self.clock.now += 1.0
-
-
-def settings(*rules: Rule, **receivers: Any) -> Settings:
-    channels = {name: Channel("webhook", receiver.url) for name, receiver in receivers.items()}
-    return Settings(home="/nowhere", channels=channels, alerts=rules)
+            self.clock.now += 5.0
 
 
 @pytest.fixture
@@ -53,79 +56,95 @@ def said(receiver: Any) -> list[str]:
 
 
 def test_it_is_told_once_after_five_minutes_and_so_is_its_end(clock: HandSetClock, ops: Any) -> None:
-    dog = Watched(clock, settings(ops=ops))
-    dog.goes_on(outcry.PATIENCE)
+    dog = Watched(clock, ops=ops)
+    dog.goes_on(outcry.PATIENCE, "writing the pulse")
     assert ops.requests == []
-    dog.goes_on(3600)
+    dog.goes_on(HOUR, "writing the pulse")
     (alert,) = ops.taken
-    assert alert["title"].startswith("the watchdog cannot do its work on ")
-    assert alert["reason"] == "database or disk is full; what fails: writing the pulse"
+    assert alert["title"].endswith("has a watchdog that cannot do its work")
+    assert alert["reason"] == f"{FULL}; what fails: writing the pulse"
     assert alert["body"].endswith("See more: holter doctor")
-    dog.away = False
-    dog.goes_on(3600)
+    dog.goes_on(HOUR)
     assert said(ops) == ["watch_broken", "recovered"]
-    assert ops.taken[1]["reason"].startswith("before: database or disk is full")
-    dog.away = True
-    dog.goes_on(3600)
+    assert FULL in ops.taken[1]["reason"]
+    dog.goes_on(HOUR, "writing the pulse")
     assert said(ops) == ["watch_broken", "recovered", "watch_broken"]
     assert len(set(ops.keys)) == 3
 
 
 def test_what_is_over_within_five_minutes_is_nobodys_business(clock: HandSetClock, ops: Any) -> None:
-    dog = Watched(clock, settings(ops=ops))
+    dog = Watched(clock, ops=ops)
     for _ in range(5):
-        dog.away = True
-        dog.goes_on(200)
-        dog.away = False
-        dog.goes_on(100)
+        dog.goes_on(200.0, "writing the pulse")
+        dog.goes_on(100.0)
     assert ops.requests == []
 
 
-def test_a_channel_that_does_not_take_it_keeps_nobody_else_from_it_and_gets_it_later(
-    clock: HandSetClock, ops: Any, new_receiver: Callable[[], Any]
-) -> None:
-    pager = new_receiver()
-    dog = Watched(clock, settings(ops=ops, pager=pager))
-    ops.answers = [500] * 3
-    dog.goes_on(outcry.PATIENCE + 600)
-    assert (said(ops), len(ops.requests), said(pager)) == (["watch_broken"], 4, ["watch_broken"])
+def test_what_fails_for_ever_does_not_hide_what_begins_to_fail_later(clock: HandSetClock, ops: Any) -> None:
+    dog = Watched(clock, ops=ops)
+    dog.goes_on(10 * HOUR, "adopting dead journals")
+    dog.goes_on(HOUR, "adopting dead journals", "writing the pulse")
+    assert [each["reason"].split(": ")[1] for each in ops.taken] == [
+        "adopting dead journals",
+        "writing the pulse",
+    ]
+    dog.goes_on(HOUR, "adopting dead journals")
+    assert said(ops) == ["watch_broken", "watch_broken", "recovered"]
 
 
-def test_what_may_have_arrived_is_said_twice_at_most(clock: HandSetClock, ops: Any) -> None:
-    dog = Watched(clock, settings(ops=ops))
-    ops.answers = ["lost"] * 9
-    dog.goes_on(3600)
-    assert said(ops) == ["watch_broken"] * 2
+def test_a_step_that_does_not_come_back_is_told_too(clock: HandSetClock, ops: Any) -> None:
+    dog = Watched(clock, ops=ops)
+    dog.goes_on(MINUTE)
+    dog.half.busy = "adopting dead journals"
+    for _ in range(100):
+        dog.outcry.step()
+        clock.now += 5.0
+    assert [each["reason"] for each in ops.taken] == [
+        "it does not come back; what fails: adopting dead journals"
+    ]
+    dog.goes_on(MINUTE)
+    assert said(ops) == ["watch_broken", "recovered"]
 
 
-def test_a_fallback_stands_in_at_once(clock: HandSetClock, ops: Any, new_receiver: Callable[[], Any]) -> None:
-    pager = new_receiver()
-    rule = Rule(on=("watch_broken",), to=("ops",), fallback="pager", recovered=False)
-    dog = Watched(clock, settings(rule, ops=ops, pager=pager))
-    ops.answers = [404] * 9
-    dog.goes_on(3600)
-    dog.away = False
-    dog.goes_on(3600)
-    assert (said(ops), said(pager)) == ([], ["watch_broken"])
+def test_a_watchdog_that_was_stopped_itself_is_not_stuck(clock: HandSetClock, ops: Any) -> None:
+    dog = Watched(clock, ops=ops)
+    dog.goes_on(MINUTE)
+    dog.half.busy = "adopting dead journals"
+    clock.now += HOUR
+    dog.outcry.step()
+    dog.goes_on(HOUR)
+    assert ops.requests == []
 
 
 @pytest.mark.parametrize(
     ("rules", "told"),
     [
-        ([], "ops pager"),
-        ([Rule(on=("failed",), to=("ops",))], "ops pager"),
-        ([Rule(on=("watch_broken",), to=("ops",))], "ops"),
-        ([Rule(on=("watch_broken",), jobs=("etl",), to=("ops",))], "ops pager"),
-        ([Rule(on=("watch_broken",)), Rule(on=("watch_broken",), to=("ops",))], "ops pager"),
-        ([Rule(on=("watch_broken",), to=("ops",), quiet_hours=QuietHours("07:00", "09:00"))], ""),
-        ([Rule(on=("watch_broken",), to=("ops",), quiet_hours=QuietHours("09:00", "07:00"))], "ops"),
+        ((), "ops pager"),
+        ((Rule(on=("failed",), to=("ops",)),), "ops pager"),
+        ((Rule(on=("watch_broken",), to=("ops",)),), "ops"),
+        ((Rule(on=("watch_broken",), jobs=("etl",), to=("ops",)),), "ops pager"),
+        ((Rule(on=("watch_broken",)), Rule(on=("watch_broken",), to=("ops",))), "ops pager"),
+        ((Rule(on=("watch_broken",), to=("ops",), quiet_hours=QuietHours("07:00", "10:00")),), ""),
     ],
 )
-def test_it_is_told_where_the_rules_say_or_everywhere(rules: list[Rule], told: str, tmp_path: Path) -> None:
-    config = Settings(
-        home=str(tmp_path),
-        channels={name: Channel("command", "true") for name in ("ops", "pager")},
-        alerts=tuple(rules),
-    )
-    at_eight = 1_800_000_000.0  # 2027-01-15 08:00 UTC
-    assert [place.channel for place in places(config, at_eight)] == told.split()
+def test_it_is_told_where_the_rules_say_or_everywhere(
+    rules: tuple[Rule, ...],
+    told: str,
+    clock: HandSetClock,
+    ops: Any,
+    new_receiver: Callable[[], Any],
+) -> None:
+    receivers = {"ops": ops, "pager": new_receiver()}
+    dog = Watched(clock, *rules, **receivers)  # at eight o'clock
+    dog.goes_on(HOUR, "writing the pulse")
+    assert [name for name, each in receivers.items() if said(each)] == told.split()
+
+
+def test_a_channel_that_does_not_take_it_keeps_nobody_else_from_it(
+    clock: HandSetClock, ops: Any, new_receiver: Callable[[], Any]
+) -> None:
+    pager = new_receiver()
+    ops.answers = [500] * 3
+    dog = Watched(clock, ops=ops, pager=pager)
+    dog.goes_on(HOUR, "writing the pulse")
+    assert (said(ops), said(pager)) == (["watch_broken"], ["watch_broken"])
