@@ -82,16 +82,16 @@ def expectation(last: Run | None, configured: object, said: Registered | None) -
     return Expectation.of(declared, configured, said.check if said else None)
 
 
-def usable(last: Run | None, configured: object, said: Registered | None) -> Expectation:
+def usable(last: Run | None, configured: object, said: Registered | None) -> tuple[Expectation, str]:
     """As `expectation`, for who shows many jobs: a schedule or zone that a client declared and that does not parse
-    counts for nothing (the watchdog says so when it judges the job)."""
+    counts for nothing, and what is wrong with it is said ("": nothing)."""
     try:
-        return expectation(last, configured, said)
-    except ScheduleError:
+        return expectation(last, configured, said), ""
+    except ScheduleError as error:
         if last is None or not last.check:
             raise
         left = {key: value for key, value in last.check.items() if key not in ("schedule", "timezone")}
-        return expectation(evolve(last, check=left), configured, said)
+        return expectation(evolve(last, check=left), configured, said), str(error)
 
 
 def query_of(project: str, name: str) -> Json:

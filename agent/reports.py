@@ -15,7 +15,7 @@ from ..backends.ledger import Entry, Evidence, completeness, decide, lateness
 from ..backends.queries import Retention, RunQuery
 from ..backends.records import JobSummary, Json
 from ..backends.states import ENDINGS, FAILURES
-from ..backends.verdicts import Expectation, JobRecord, Turn, Verdict, judge, turns
+from ..backends.verdicts import UNJUDGED, Expectation, JobRecord, Problem, Turn, Verdict, judge, turns
 from . import jobs, ledgers
 from .jobs import Registered
 from .settings import Settings
@@ -95,7 +95,8 @@ def _job_report(
     tried = sum(count for state, count in counts.items() if state in ENDINGS and state not in NO_ATTEMPT)
     last = backend.run(figures.last["id"])
     said = registered.get(jobs.key_of(figures.project, figures.name))
-    kept = _kept(backend, jobs.usable(last, checks.get(figures.name), said), query, figures)
+    expected, _ = jobs.usable(last, checks.get(figures.name), said)
+    kept = _kept(backend, expected, query, figures)
     return JobReport(
         figures=figures,
         success_rate=counts.get("COMPLETED", 0) / tried if tried else None,
@@ -222,13 +223,18 @@ def _status(
     of: Json = {"kinds": (kind,)} if kind else {}
     newest = backend.runs(evolve(jobs.newest_of(project, name), **of))
     last, mine = (newest[0] if newest else None), said.get(key)
-    expected = jobs.usable(last, configured, mine)
+    expected, wrong = jobs.usable(last, configured, mine)
     head = ledgers.head(backend, key) if expected.schedule else None
     since = 0.0 if last else jobs.declared_since(settings, name, mine, now)
     record = jobs.record_of(backend, project, name, expected, mine, head.since if head else since, **of)
     text = expected.schedule.text if expected.schedule else None
     zone = expected.schedule.timezone if expected.schedule else None
-    return JobStatus(record, text, judge(record, expected, now), zone)
+    verdict = judge(record, expected, now)
+    if wrong and last:
+        verdict = evolve(
+            verdict, problems=(*verdict.problems, Problem(UNJUDGED, wrong, last.id, last.created_at))
+        )
+    return JobStatus(record, text, verdict, zone)
 
 
 def status_of(backend: Backend, settings: Settings, project: str, name: str, now: float) -> JobStatus | None:

@@ -63,6 +63,9 @@ class JobRecord:
         return any(start <= at < end for start, end in self.pauses)
 
 
+UNJUDGED = "unjudged"  # the event of a job of which nobody can say whether it is as expected
+
+
 @frozen
 class Problem:
     """One thing that is wrong: `event` is its name in rules (`crashed`, `late`), `reason` is for people. `since` is

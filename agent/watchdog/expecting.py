@@ -17,7 +17,7 @@ from loguru import logger
 from ...backends.base import Backend
 from ...backends.clock import Clock, root_of
 from ...backends.queries import RunQuery
-from ...backends.verdicts import Problem, Verdict, judge
+from ...backends.verdicts import UNJUDGED, Problem, Verdict, judge
 from .. import identity, jobs, ledgers
 from ..jobs import Registered
 from ..settings import Settings
@@ -33,7 +33,6 @@ PAGES = 20  # of transitions, in one pass
 BUSY = 0.2  # seconds of one pass, after which the next one goes on
 LOOK = 2.0  # seconds between looks at what `holter checks` wrote
 JUMP = 2.0  # seconds by which wall and monotonic clock may part between two passes
-UNJUDGED = "unjudged"  # the incident of a job of which nobody can say whether it is as expected
 AGAIN = 60.0  # seconds until a job that could not be judged is tried again
 
 

@@ -195,3 +195,11 @@ def test_the_forecast_of_prune_is_what_prune_then_does(store: Backend, diary: Di
     assert expected == 4 + 2 + 1  # completed ones; failures of a year ago; all dead ones but the last
     assert store.prune(kept).runs == expected
     assert forecast(store, kept) == 0
+
+
+def test_a_job_whose_zone_does_not_exist_is_not_called_well(store: Backend, diary: Diary) -> None:
+    diary.ran(NOW - 60, check={"schedule": "@daily", "timezone": "Europe/Berlim"})
+    (job,) = status(store, Settings(), NOW)
+    (problem,) = job.verdict.problems
+    assert (problem.event, job.well, job.schedule) == ("unjudged", False, None)
+    assert "did you mean Europe/Berlin?" in problem.reason
