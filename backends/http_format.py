@@ -92,7 +92,7 @@ def log_query(params: Params) -> LogQuery:
         params.get("run_id") or "",
         tree=flag(params, "tree", True),
         after=count(params, "after", 0),
-        before=count(params, "before", 0) if params.get("before") else None,
+        before=count(params, "before", 0) if params.get("before") is not None else None,
         levels=tuple(params.getlist("levels")),
         limit=count(params, "limit", LINES_AT_MOST, LINES_AT_MOST),
         last=flag(params, "last", False),

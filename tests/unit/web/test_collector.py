@@ -208,6 +208,7 @@ def test_addresses_and_methods_that_are_none_are_refused_with_a_hint(site: Site)
     assert "PATCH" in site.ask("PATCH", "/v1/runs").refused(405)
     for path in (
         "/v1/runs?limit=x",
+        "/v1/logs?run_id=r0&before=",
         "/v1/run",
         "/v1/runs?since=nan",
         "/v1/runs?roots=1",
