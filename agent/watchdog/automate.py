@@ -35,7 +35,7 @@ from .bound import next_at, recent
 from .incidents import Board, Incident, open_incidents
 from .message import Facts, compose
 from .notify import history
-from .readable import run_of
+from .readable import run_of, runs_of
 from .rules import asks, due, misses_of
 from .steps import Half, Step
 
@@ -268,7 +268,7 @@ def _is_ours(run: Run) -> bool:
 
 def _last_run(store: Backend, project: str, job: str) -> Run | None:
     query = RunQuery(project=project, job=escape(job), kinds=("flow", "command"), roots=True, limit=1)
-    return next(iter(store.runs(query)), None)
+    return next(iter(runs_of(store, query)), None)
 
 
 def _overtaken(store: Backend, run: Run | None) -> bool:

@@ -90,6 +90,10 @@ class Expecting:
         held = store.get(*CURSOR)
         self._cursor = self._saved = int(held.value["seq"]) if held else -1
         self._know_all(store)
+        board = Board(store)
+        for scope in board.scopes(f"judging:{identity.host()}:"):  # also of a job of which no run is left
+            for each in board.open(scope).values():
+                self._know(each.project, str(each.job))
         self._begun = ledgers.begun(store, now)
 
     def _mind_jumps(self, now: float) -> None:
@@ -170,9 +174,25 @@ class Expecting:
                 if known.fault != why:
                     logger.error("what is expected of {} cannot be judged: {}", known.name, why)
                 known.due_at = now + AGAIN
-            changed += _note_fault(board, known, why, now)
-            known.fault = why
+            changed += self._note_fault(board, known, why, now)
         return changed, any(self._known[key].due_at <= now for key in due)
+
+    def _note_fault(self, board: Board, known: _Known, why: str, now: float) -> int:
+        """That a job cannot be judged here is an incident of its own: what was found before stays as it is."""
+        host, known.fault = identity.host(), why
+        scope = f"judging:{host}:{known.project}/{known.name}"
+        lasting = next(iter(board.open(scope).values()), None)
+        if why:
+            since = lasting.since if lasting else now
+            key = f"{scope}:{UNJUDGED}:{int(since)}"
+            wanted = [Incident(UNJUDGED, key, why, since, known.project, known.name, host)]
+            return board.settle(scope, wanted, now)
+        if lasting is None:
+            return 0
+        changed = board.settle(scope, [], now)
+        if not changed:  # somebody else wrote it at the same time
+            known.due_at = min(known.due_at, now + AGAIN)
+        return changed
 
     def _judge(
         self,
@@ -250,18 +270,6 @@ class Expecting:
             else:
                 wanted.append(incident)
         return wanted, held
-
-
-def _note_fault(board: Board, known: _Known, why: str, now: float) -> int:
-    """That a job cannot be judged on this host is an incident of its own: what was found before stays as it is."""
-    host = identity.host()
-    scope = f"judging:{host}:{known.project}/{known.name}"
-    lasting = next(iter(board.open(scope).values()), None)
-    if not why:
-        return board.settle(scope, [], now) if lasting else 0
-    since = lasting.since if lasting else now
-    key = f"{scope}:{UNJUDGED}:{int(since)}"
-    return board.settle(scope, [Incident(UNJUDGED, key, why, since, known.project, known.name, host)], now)
 
 
 def _incident(problem: Problem, scope: str, project: str, job: str) -> Incident:

@@ -11,11 +11,12 @@ from loguru import logger
 
 from ...backends.base import Backend
 from ...backends.clock import SYSTEM, Clock
-from ...backends.errors import HolterError, StorageError
+from ...backends.errors import HolterError, OffsetMismatch, Refused, StorageError, StoreTooNew
 from ...backends.urls import open_backend
 from ..settings import Settings
 from .readable import is_away
 
+NOT_NOW = object()  # the answer of a step that was not its turn: it says nothing about whether it works
 WAITED = 1.0  # seconds in which a store that is there says so
 BACK_OFF_AT_MOST = 60.0  # seconds between tries of a step that keeps failing
 
@@ -38,16 +39,18 @@ class Step:
         if now < self._due:
             return
         try:
-            self.act()
+            idle = self.act() is NOT_NOW
         except Exception as error:  # noqa: BLE001 - a step that fails cannot stop the others
             self.last_error = str(error) or type(error).__name__
-            self.failures, self.away = self.failures + 1, is_away(error)
+            self.failures, self.away = self.failures + 1, _is_silent(error)
             wait = min(BACK_OFF_AT_MOST, 2.0 ** min(self.failures, 6) / 2)
             self._due = now + wait
             logger.opt(exception=not isinstance(error, HolterError | OSError)).error(
                 "{} failed ({} in a row, next try in {:.0f} s): {}", self.name, self.failures, wait, error
             )
         else:
+            if idle:
+                return
             if self.failures:
                 logger.info("{} works again", self.name)
             self.failures, self.last_error, self.away = 0, "", False
@@ -89,23 +92,20 @@ class Half:
     def __init__(self, settings: Settings, *, clock: Clock = SYSTEM) -> None:
         self.settings = settings
         self.clock = clock
-        self.turns, self.busy = 0, ""  # passes that were completed, and the step that is being done
         self._backend: Backend | None = None
         self._away = ""  # in this pass a step waited in vain for the store
 
     def step(self, until: float = inf) -> object:
         """One pass over every step, none begun after `until` (monotonic seconds). Raises nothing. Where a step waited
         in vain for the store, the others do not: one time limit is enough for a pass."""
-        self._away = ""
         for step in self.steps:
             now = self.clock.monotonic()
             if now > until:
                 break
-            self.busy = step.name
             step.run(now)
             if step.away and self.clock.monotonic() - now >= WAITED:
                 self._away = self._away or step.last_error
-        self.turns, self.busy = self.turns + 1, ""
+        self._away = ""
         return None
 
     def use(self, settings: Settings) -> None:
@@ -123,6 +123,11 @@ class Half:
         if self._backend is None:
             self._backend = open_store(self.settings, self.clock)
         return self._backend
+
+
+def _is_silent(error: Exception) -> bool:
+    """Whether the store gave no answer, so that asking it for something else is in vain too."""
+    return is_away(error) and not isinstance(error, Refused | OffsetMismatch | StoreTooNew)
 
 
 def open_store(settings: Settings, clock: Clock = SYSTEM) -> Backend:

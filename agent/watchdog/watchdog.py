@@ -33,7 +33,7 @@ from .reconcile import reconcile
 from .reload import Reloader
 from .sightings import Ages, Sightings
 from .slot_watch import SlotWatch
-from .steps import Half, Pace, Step
+from .steps import NOT_NOW, Half, Pace, Step
 from .system_home import prepare
 
 
@@ -157,7 +157,7 @@ class Watchdog(Half):
         self.seen = out
         self._looked = whole
 
-    def _reconcile(self) -> None:
+    def _reconcile(self) -> object:
         """Where all journals were looked at in this pass, now and then, and soon after a run began, whose limits nobody
         knows yet; and when a run may have passed a limit."""
         began = self.clock.monotonic()
@@ -165,7 +165,7 @@ class Watchdog(Half):
             self._silence = self._sightings.look(self.seen.live, self.clock, self._looked_at)
         turn = self._looked and (self._looks.due(began) or self._run_began(began))
         if not turn and self.clock.wall() < self._due_at:
-            return
+            return NOT_NOW
         self._expecting.began = False
         store, live, dues = self._store(), self.seen.live, list[float]()
         self._asked = Expected(store, dict(self.settings.checks))
@@ -181,6 +181,7 @@ class Watchdog(Half):
         self._limited = bool(dues)
         for pace in (self._looks, self._starts):
             pace.took(began, self.clock.monotonic())
+        return None
 
     def _run_began(self, now: float) -> bool:
         return self._expecting.began and self._starts.due(now)

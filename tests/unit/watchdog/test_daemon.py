@@ -15,9 +15,9 @@ from attrs import evolve
 from holter.agent.settings import Settings, load
 from holter.agent.watchdog import pulse
 from holter.agent.watchdog.daemon import AlreadyWatching, Step, Watchdog, watch
-from holter.agent.watchdog.steps import Half
+from holter.agent.watchdog.steps import NOT_NOW, Half
 from holter.agent.watchdog.tidy import retention_of
-from holter.backends.errors import StorageError
+from holter.backends.errors import Refused, StorageError, StoreTooNew
 from holter.backends.gate import Gate
 from holter.backends.urls import open_backend
 from holter.testing.tapes import Tape
@@ -197,3 +197,33 @@ def test_a_pass_waits_once_for_a_store_that_does_not_answer(settings: Settings, 
     half.clock.sleep(60.0)
     half.step()
     assert len(asked) == 2
+
+
+def test_a_step_whose_turn_it_is_not_says_nothing_of_whether_it_works() -> None:
+    answers: list[object] = [StorageError("full"), NOT_NOW, NOT_NOW, None]
+
+    def act() -> object:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    step, failures = Step("reconciling", act), []
+    for now in (0.0, 100.0, 200.0, 300.0):
+        step.run(now)
+        failures.append(step.failures)
+    assert failures == [1, 1, 1, 0]
+
+
+@pytest.mark.parametrize("error", [Refused("not this one"), StoreTooNew("upgrade")])
+def test_a_store_that_answers_with_a_refusal_is_asked_on(error: StorageError, settings: Settings) -> None:
+    def refused() -> None:
+        half.clock.sleep(5.0)
+        raise error
+
+    half = Half(settings, clock=HandSetClock())
+    asked = Act()
+    half.steps = [Step("one", refused), Step("two", lambda: (half._store(), asked()))]
+    half.step()
+    assert asked.calls == 1
+    half.close()

@@ -92,28 +92,36 @@ def test_what_fails_for_ever_does_not_hide_what_begins_to_fail_later(clock: Hand
     assert said(ops) == ["watch_broken", "watch_broken", "recovered"]
 
 
-def test_a_step_that_does_not_come_back_is_told_too(clock: HandSetClock, ops: Any) -> None:
+def test_what_goes_on_failing_of_a_great_trouble_does_not_hide_the_next_one(
+    clock: HandSetClock, ops: Any
+) -> None:
     dog = Watched(clock, ops=ops)
-    dog.goes_on(MINUTE)
-    dog.half.busy = "adopting dead journals"
-    for _ in range(100):
-        dog.outcry.step()
-        clock.now += 5.0
-    assert [each["reason"] for each in ops.taken] == [
-        "it does not come back; what fails: adopting dead journals"
-    ]
-    dog.goes_on(MINUTE)
-    assert said(ops) == ["watch_broken", "recovered"]
+    dog.goes_on(HOUR, "adopting dead journals", "writing the pulse")
+    dog.goes_on(HOUR, "adopting dead journals")
+    dog.goes_on(HOUR, "adopting dead journals", "writing the pulse")
+    assert said(ops) == ["watch_broken"] * 2
+    dog.goes_on(HOUR)
+    assert sorted(said(ops)) == ["recovered"] * 2 + ["watch_broken"] * 2
 
 
-def test_a_watchdog_that_was_stopped_itself_is_not_stuck(clock: HandSetClock, ops: Any) -> None:
+def test_a_watchdog_that_was_stopped_itself_does_not_count_that_time(clock: HandSetClock, ops: Any) -> None:
     dog = Watched(clock, ops=ops)
     dog.goes_on(MINUTE)
-    dog.half.busy = "adopting dead journals"
+    dog.goes_on(10.0, "writing the pulse")
     clock.now += HOUR
     dog.outcry.step()
     dog.goes_on(HOUR)
     assert ops.requests == []
+
+
+def test_nothing_is_kept_of_what_is_over_and_told(clock: HandSetClock, ops: Any) -> None:
+    dog = Watched(clock, ops=ops)
+    for _ in range(3):
+        dog.goes_on(HOUR, "writing the pulse")
+        dog.goes_on(HOUR)
+    assert len(ops.taken) == 6
+    held = dog.outcry._store()
+    assert [held.list(kind) for kind in ("incident", "alert", "told", "channel", "pace")] == [[]] * 5
 
 
 @pytest.mark.parametrize(
