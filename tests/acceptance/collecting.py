@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 from tests.network.relay import TO_SERVER, Relay, Wire
+from tests.ports import free_port
 
 HOLTER = str(Path(sysconfig.get_path("scripts")) / "holter")
 BOUND = 30.0
@@ -51,8 +52,7 @@ class Collector(Daemon):
     def __init__(self, folder: Path, *options: str, backend: str = "sqlite:///collector.db") -> None:
         self.home = folder / "collector"
         self.backend, self.options = backend, options
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / "collector.log"
         kept = {key: value for key, value in os.environ.items() if not key.startswith("HOLTER_")}

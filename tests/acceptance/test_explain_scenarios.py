@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.ports import free_port
+
 from .conftest import Host
 
 FLOW = """
@@ -92,8 +94,8 @@ def the_disk_is_full(host: Host) -> str:
 
 
 def the_network_is_flaky(host: Host) -> str:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)):
         script = host.script(flow(fetch=f'import socket; socket.create_connection(("127.0.0.1", {port}), 2)'))
         succeed(host, script)
     host.run(script, "2026-11-03")

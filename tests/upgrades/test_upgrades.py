@@ -19,6 +19,7 @@ import pytest
 from holter.backends.errors import StoreTooNew
 from holter.backends.urls import open_backend
 
+from ..ports import free_port
 from .older import FIXTURES, STORES, Holter, tree
 
 pytestmark = pytest.mark.proof
@@ -126,9 +127,7 @@ def collector(holter: Holter) -> Iterator[str]:
     """`holter serve` of that Holter, until it answers; its URL."""
     import socket
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "holter", "serve", "--port", str(port)]
     process = subprocess.Popen(command, env=holter.env, cwd=holter.home, stderr=subprocess.PIPE, text=True)
     try:

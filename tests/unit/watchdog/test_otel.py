@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from holter.agent.watchdog.exporting import CURSOR, Exporter
 from holter.backends.base import Backend
 from holter.backends.errors import SettingsError
 from holter.backends.records import Run
+from tests.ports import free_port
 
 from .conftest import HandSetClock, Receiver, Scribe
 
@@ -293,10 +293,8 @@ def test_what_is_refused_for_good_is_left_out_and_the_rest_goes_on(site: Site) -
 
 
 def test_nobody_there_is_a_line_and_nothing_is_lost(site: Site) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     good = site.settings
-    site.exporter.use(evolve(good, otel=OtelSettings(f"http://127.0.0.1:{port}")))
+    site.exporter.use(evolve(good, otel=OtelSettings(f"http://127.0.0.1:{free_port()}")))
     site.scribe.ran("r1")
     assert "Connection refused" in site.step()[0]
     site.exporter.use(good)
