@@ -10,13 +10,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
-from itertools import pairwise
+from contextlib import closing, suppress
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from holter.backends.errors import StorageError
+from holter.backends.urls import open_backend
 from holter.testing.places import SITES
 
 from .collecting import Collector, Proxy
@@ -41,6 +43,17 @@ STORES = (
     "http+postgres",
     *(pytest.param(name, marks=pytest.mark.long) for name in ("sqlite", "file", "postgres", "http+sqlite")),
 )
+
+
+def stop(pid: int, host: Any) -> None:
+    """SIGSTOP, but not while it writes to the store: everybody would wait for it (tests/pauses are about that)."""
+    with closing(open_backend(host.backend, str(host.home), timeout=1.0)) as store:
+        for number in count():
+            os.kill(pid, signal.SIGSTOP)
+            with suppress(StorageError):
+                store.put("probe", f"{pid}-{number}-{time.time()}", {}, 0)
+                return
+            os.kill(pid, signal.SIGCONT)
 
 
 @pytest.fixture(params=STORES)
@@ -76,13 +89,13 @@ def test_a_silent_host_is_lost_and_comes_back_and_is_never_called_crashed(
         run = until(lambda: next(iter(near.seen(job="patient")), None), "the run is seen")
         time.sleep(3.5)  # more than lost_after: who beats is not lost
         assert changes(near, run) == [("RUNNING", None)]
-        os.kill(job.pid, signal.SIGSTOP)
+        stop(job.pid, near)
         lost = until(lambda: next(iter(near.seen(states=("lost",))), None), "it is lost")
         assert lost.state == "RUNNING"
         assert lost.reason.startswith("nothing was heard of host-1 since 20")
         os.kill(job.pid, signal.SIGCONT)
         until(lambda: not near.store.run(run.id).conditions, "it is heard again")
-        os.kill(job.pid, signal.SIGSTOP)
+        stop(job.pid, near)
         until(lambda: near.store.run(run.id).conditions == ("lost",), "it is lost again")
         go.touch()
         os.kill(job.pid, signal.SIGCONT)
@@ -103,7 +116,7 @@ def test_of_several_watchdogs_each_says_it_but_it_happens_once(
     with near.watching(), third.watching():
         job = far.start(far.script(WAITS), str(tmp_path / "never"))
         run = until(lambda: next(iter(near.seen(job="patient")), None), "the run is seen")
-        os.kill(job.pid, signal.SIGSTOP)
+        stop(job.pid, near)
         until(lambda: near.store.run(run.id).conditions == ("lost",), "it is lost")
         time.sleep(1.0)
         os.kill(job.pid, signal.SIGCONT)
