@@ -13,9 +13,8 @@ from typing import Any
 from .crews import employer
 
 _depth: ContextVar[int] = ContextVar("holter_depth", default=0)
-_pools: list[
-    ThreadPoolExecutor
-] = []  # by depth: who submits from a pool and waits must not hold a place in it
+# By depth: who submits from inside a pool and waits must not hold a place in it.
+_pools: list[ThreadPoolExecutor] = []
 _clerk: ThreadPoolExecutor | None = None
 
 

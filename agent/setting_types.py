@@ -14,8 +14,7 @@ EVENTS = (
     *(state.lower() for state in ENDINGS),
     *CONDITIONS,
     *("stale", "late", "missed", "recovered", "slot_wait", "slot_hold", "short", "frequent", "not_fresh"),
-    "unjudged",
-    *("unfinished", "zone_mismatch", "disk", "memory", "load", "host_restarted", "watch_gap"),
+    *("unjudged", "unfinished", "zone_mismatch", "disk", "memory", "load", "host_restarted", "watch_gap"),
     *("settings_refused", "watch_broken", "channel_broken", "automation"),
 )
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 from collections import defaultdict
 from collections.abc import Collection
-from fnmatch import fnmatchcase
 from typing import Any
 
 from attrs import evolve
@@ -20,7 +19,7 @@ from .digest import digest
 from .errors import OffsetMismatch
 from .lines import batch
 from .memory_registry import Documents, MemoryRegistry
-from .queries import LogQuery, Retention, RunQuery
+from .queries import LogQuery, Retention, RunQuery, matches
 from .records import (
     Bucket,
     JobRuns,
@@ -264,28 +263,6 @@ class MemoryBackend(MemoryRegistry):
             duration_p95_seconds=_nearest_rank(durations, 95),
             last=_brief(newest),
         )
-
-
-def matches(query: RunQuery, run: Run) -> bool:
-    """Whether a run is among those that the query asks for, its `limit` aside."""
-    states, conditions = query.plain_states(), query.plain_conditions()
-    return all(
-        (
-            query.project is None or run.project == query.project,
-            query.job is None or fnmatchcase(run.name, query.job),
-            not query.kinds or run.kind in query.kinds,
-            not query.states or run.state in states or bool(set(conditions) & set(run.conditions)),
-            set(query.tags) <= set(run.tags),
-            query.host is None or fnmatchcase(run.host or "", query.host),
-            query.since is None or run.created_at >= query.since,
-            query.until is None or run.created_at < query.until,
-            not query.roots or run.parent_id is None,
-            query.root_id is None or run.root_id == query.root_id,
-            query.parent_id is None or run.parent_id == query.parent_id,
-            query.journal is None or run.journal == query.journal,
-            query.prefix is None or run.id.startswith(query.prefix),
-        )
-    )
 
 
 def _old(run: Run, retention: Retention) -> bool:

@@ -76,11 +76,8 @@ def _drop_month(db: Connection, month: str, retention: Retention) -> tuple[int, 
     before = (retention.failures_before, retention.runs_before)
     if _is_past(db, month, retention.runs_before) and not _some_stay(db, month, _DOOMED, before):
         names = ", ".join(partition(table, month) for table in PARTITIONED)
-        # Now: it takes long.
-        gone = (
-            _count(db, partition("runs", month)),
-            _count(db, partition("logs", month)),
-        )
+        # Before the lock: it takes long.
+        gone = _count(db, partition("runs", month)), _count(db, partition("logs", month))
         db.execute(f"LOCK TABLE {', '.join(PARTITIONED)} IN ACCESS EXCLUSIVE MODE".encode())
         if _some_stay(db, month, _DOOMED, before):  # a late event has revived one
             return 0, 0

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
 from attrs import frozen
 
 from .states import STALE, STATES
+
+if TYPE_CHECKING:
+    from .records import Run
 
 
 @frozen
@@ -70,3 +76,25 @@ class Retention:
     runs_before: float
     failures_before: float
     logs_before: float
+
+
+def matches(query: RunQuery, run: Run) -> bool:
+    """Whether a run is among those that the query asks for, its `limit` aside."""
+    states, conditions = query.plain_states(), query.plain_conditions()
+    return all(
+        (
+            query.project is None or run.project == query.project,
+            query.job is None or fnmatchcase(run.name, query.job),
+            not query.kinds or run.kind in query.kinds,
+            not query.states or run.state in states or bool(set(conditions) & set(run.conditions)),
+            set(query.tags) <= set(run.tags),
+            query.host is None or fnmatchcase(run.host or "", query.host),
+            query.since is None or run.created_at >= query.since,
+            query.until is None or run.created_at < query.until,
+            not query.roots or run.parent_id is None,
+            query.root_id is None or run.root_id == query.root_id,
+            query.parent_id is None or run.parent_id == query.parent_id,
+            query.journal is None or run.journal == query.journal,
+            query.prefix is None or run.id.startswith(query.prefix),
+        )
+    )

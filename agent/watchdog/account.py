@@ -75,8 +75,7 @@ class Account:
 def _refusal(refused: str, board: Board, scope: str, now: float) -> list[Incident]:
     if not refused:
         return []
-    said = next((each for each in board.open(scope).values() if each.event == "settings_refused"), None)
-    since = said.since if said else now
+    since = board.since(scope, "settings_refused", now)
     key = f"{scope}:settings_refused:{int(since)}"
     return [Incident("settings_refused", key, refused, since, host=identity.host())]
 

@@ -16,7 +16,6 @@ import shlex
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from glob import escape
 from json import dumps
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -27,7 +26,6 @@ from loguru import logger
 
 from ...backends.clock import SYSTEM, Clock
 from ...backends.errors import HolterError
-from ...backends.queries import RunQuery
 from .. import identity
 from ..rerun import ALLOWED, command_of, environment, holter
 from ..setting_types import Bound
@@ -35,7 +33,7 @@ from .bound import next_at, recent
 from .incidents import Board, Incident, open_incidents
 from .message import Facts, compose
 from .notify import history
-from .readable import run_of, runs_of
+from .readable import last_run, run_of
 from .rules import asks, due, misses_of
 from .steps import Half, Step
 
@@ -104,7 +102,7 @@ class Automations:
             newest = each.details.get("last_missed", each.since)
             if newest <= now - MAX_AGE or each.host not in (None, self.host):
                 continue
-            last = _last_run(store, each.project, each.job) if each.job else None
+            last = last_run(store, each.project, each.job, roots=True) if each.job else None
             if last is not None and last.host != self.host:
                 continue
             misses = misses_of(each, lasting)
@@ -266,12 +264,7 @@ def _is_ours(run: Run) -> bool:
     return run.cause is not None and "alert" in run.cause and "rerun_of" not in run.cause
 
 
-def _last_run(store: Backend, project: str, job: str) -> Run | None:
-    query = RunQuery(project=project, job=escape(job), kinds=("flow", "command"), roots=True, limit=1)
-    return next(iter(runs_of(store, query)), None)
-
-
 def _overtaken(store: Backend, run: Run | None) -> bool:
     """Whether the job ran again since, by whatever cause."""
-    last = _last_run(store, run.project, run.name) if run else None
+    last = last_run(store, run.project, run.name, roots=True) if run else None
     return run is not None and last is not None and last.id != run.id and last.created_at > run.created_at

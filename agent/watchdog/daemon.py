@@ -127,13 +127,10 @@ def _loop(settings: Settings, metrics_port: int | None) -> int:
     previous = {number: signal.signal(number, handler) for number, handler in hear.items()}
     alerting = threading.Thread(target=_alerting, args=(herald, stop, news), name="holter-alerts")
     tidying = threading.Thread(target=_tidying, args=(tidier, stop), name="holter-tidy", daemon=True)
+    others = {"holter-act": automator, "holter-export": exporter, "holter-outcry": outcry}
     acting = [
-        threading.Thread(target=_acting, args=(each, stop), name=name, daemon=True)
-        for each, name in (
-            (automator, "holter-act"),
-            (exporter, "holter-export"),
-            (outcry, "holter-outcry"),
-        )
+        threading.Thread(target=_acting, args=(half, stop), name=name, daemon=True)
+        for name, half in others.items()
     ]
     for thread in (tidying, *acting):
         thread.start()

@@ -91,7 +91,7 @@ class Expecting:
         self._cursor = self._saved = int(held.value["seq"]) if held else -1
         self._know_all(store)
         board = Board(store)
-        for scope in board.scopes(f"judging:{identity.host()}:"):  # also of a job of which no run is left
+        for scope in board.scopes(_judging()):  # also of a job of which no run is left
             for each in board.open(scope).values():
                 self._know(each.project, str(each.job))
         self._begun = ledgers.begun(store, now)
@@ -179,15 +179,13 @@ class Expecting:
 
     def _note_fault(self, board: Board, known: _Known, why: str, now: float) -> int:
         """That a job cannot be judged here is an incident of its own: what was found before stays as it is."""
-        host, known.fault = identity.host(), why
-        scope = f"judging:{host}:{known.project}/{known.name}"
-        lasting = next(iter(board.open(scope).values()), None)
+        known.fault, scope = why, f"{_judging()}{known.project}/{known.name}"
         if why:
-            since = lasting.since if lasting else now
+            since = board.since(scope, UNJUDGED, now)
             key = f"{scope}:{UNJUDGED}:{int(since)}"
-            wanted = [Incident(UNJUDGED, key, why, since, known.project, known.name, host)]
+            wanted = [Incident(UNJUDGED, key, why, since, known.project, known.name, identity.host())]
             return board.settle(scope, wanted, now)
-        if lasting is None:
+        if not board.open(scope):
             return 0
         changed = board.settle(scope, [], now)
         if not changed:  # somebody else wrote it at the same time
@@ -270,6 +268,11 @@ class Expecting:
             else:
                 wanted.append(incident)
         return wanted, held
+
+
+def _judging() -> str:
+    """What the scopes begin with of jobs that cannot be judged on this host."""
+    return f"judging:{identity.host()}:"
 
 
 def _incident(problem: Problem, scope: str, project: str, job: str) -> Incident:

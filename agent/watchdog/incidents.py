@@ -68,6 +68,10 @@ class Board:
             if value["scope"] == scope and value["over_at"] is None
         }
 
+    def since(self, scope: str, event: str, now: float) -> float:
+        """Since when the scope has an open incident of that event; `now` where it has none."""
+        return next((each.since for each in self.open(scope).values() if each.event == event), now)
+
     def told(self, scope: str) -> set[str]:
         """The keys of its open incidents whose beginning alerting has handled."""
         return {

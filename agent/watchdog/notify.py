@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from ...backends.clock import rfc3339
 from ...backends.queries import RunQuery
 from ...backends.records import Document
+from ...backends.states import FAILURES
 from . import broken, gather, outbox, reminders, tidings
 from .delivery import deliver
 from .desk import Desk
@@ -23,7 +24,6 @@ from .message import Facts
 from .quiet import kept
 from .readable import run_of, runs_of
 from .rules import (
-    FAILURES,
     RECOVERED,
     TROUBLE,
     Due,

@@ -60,9 +60,7 @@ class Outcry(Herald):
 
     def _look(self) -> None:
         now, wall, why = self.clock.monotonic(), self.clock.wall(), errors(self._halves)
-        unseen = max(
-            0.0, now - self._looked - 3 * EVERY
-        )  # we were stopped ourselves, and what we look at too
+        unseen = max(0.0, now - self._looked - 3 * EVERY)  # in which we stood still, and what we look at
         self._looked = now
         self._failing = {name: self._failing.get(name, now) + unseen for name in why}
         self._troubles = list(_that_last(self._troubles, why))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from glob import escape
 from typing import TYPE_CHECKING
 
 from loguru import logger
 
 from ...backends.errors import RecordDamaged, StorageError
+from ...backends.queries import RunQuery
 
 if TYPE_CHECKING:
     from ...backends.base import Backend
-    from ...backends.queries import RunQuery
     from ...backends.records import Run
 
 
@@ -33,6 +34,13 @@ def runs_of(store: Backend, query: RunQuery) -> list[Run]:
     except RecordDamaged as error:
         say_once(f"of {query.job}", str(error))
         return []
+
+
+def last_run(store: Backend, project: str, job: str, *, roots: bool = False) -> Run | None:
+    """The newest run of a flow or command, of `roots` only where so said."""
+    kinds = ("flow", "command")
+    found = runs_of(store, RunQuery(project=project, job=escape(job), kinds=kinds, roots=roots, limit=1))
+    return found[0] if found else None
 
 
 def is_away(error: Exception) -> bool:

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
-from ...backends.states import CONDITIONS, ENDINGS, STALE
+from ...backends.states import CONDITIONS, ENDINGS, FAILURES, STALE
 from ..settings import Rule
 
 if TYPE_CHECKING:
     from ...backends.records import Json, Run, Transition
     from .incidents import Incident
 
-FAILURES = ("FAILED", "TIMED_OUT", "CRASHED")  # the endings that `after` counts, and a completion recovers
 WATCH_BROKEN = "watch_broken"  # told on every channel, unless a rule names it
 INCIDENTS = (  # what is told of besides runs, see `incidents`
     *("late", "missed", "unfinished", "short", "frequent", "not_fresh", "zone_mismatch", "unjudged"),

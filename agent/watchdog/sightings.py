@@ -50,10 +50,7 @@ class Sightings:
             return False
         slept = clock.monotonic() - self._monotonic
         # One late pass is a pause; one after another are our pace.
-        before, self._slow = (
-            self._slow,
-            slept > JUMP,
-        )
+        before, self._slow = self._slow, slept > JUMP
         paused = slept > 3 * JUMP or (self._slow and not before)
         return paused or abs((clock.wall() - self._wall) - slept) > JUMP
 

@@ -104,7 +104,7 @@ class Half:
                 break
             step.run(now)
             if step.away and self.clock.monotonic() - now >= WAITED:
-                self._away = self._away or step.last_error
+                self._away = step.last_error
         self._away = ""
         return None
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from glob import escape
 from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from ...backends.queries import RunQuery
-from ...backends.records import Json, Run
+from ...backends.records import Json
 from ..settings import Rule
 from . import outbox
 from .incidents import Incident, handled, news, open_incidents
 from .message import Facts
 from .quiet import kept
-from .readable import run_of, runs_of
+from .readable import last_run, run_of
 from .rules import FACTS, INCIDENT, RECOVERED, WATCH_BROKEN, asks, misses_of, wants, wants_recovery
 
 if TYPE_CHECKING:
@@ -43,7 +41,8 @@ def take(desk: Desk, channels: tuple[str, ...]) -> bool:
 
 def _begin(desk: Desk, incident: Incident, lasting: list[Incident], channels: tuple[str, ...]) -> bool:
     """Whether that is all that there is to say: misses that are too few for a rule are looked at again."""
-    last, misses = _last_run(desk, incident), misses_of(incident, lasting)
+    last = last_run(desk.backend, incident.project, incident.job) if incident.job is not None else None
+    misses = misses_of(incident, lasting)
     tags = last.tags if last else ()
     run = run_of(desk.backend, incident.run_id)
     if last and incident.host is None:  # where it should have been: a snooze of that host is about it too
@@ -112,14 +111,6 @@ def _worse(incident: Incident, lasting: list[Incident]) -> bool:
     return incident.event == "late" and any(
         each.event == "missed" and (each.project, each.job) == about for each in lasting
     )
-
-
-def _last_run(desk: Desk, incident: Incident) -> Run | None:
-    if incident.job is None:
-        return None
-    kinds = ("flow", "command")
-    query = RunQuery(project=incident.project, job=escape(incident.job), kinds=kinds, limit=1)
-    return next(iter(runs_of(desk.backend, query)), None)
 
 
 def _facts(incident: Incident, event: str, key: str, at: float, reason: str) -> Facts:

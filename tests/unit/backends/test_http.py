@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sqlite3
 import ssl
 import threading
 import time
@@ -32,6 +31,7 @@ from holter.backends.urls import open_backend
 from holter.testing.collector import collector
 from holter.testing.processes import child, ended
 from holter.testing.tapes import Tape
+from tests.damaged import damage
 from tests.network.relay import TO_CLIENT, Relay, Wire
 
 DATA = Tape("j1").ran("r1").data
@@ -196,9 +196,7 @@ def test_a_record_that_the_collectors_disk_has_damaged_is_told_from_a_store_that
 ) -> None:
     with collector(str(tmp_path)) as url, closing(open_backend(url, str(tmp_path))) as store:
         store.append("j1", 0, DATA)
-        with closing(sqlite3.connect(tmp_path / "holter.db")) as db:
-            db.execute("UPDATE runs SET doc = replace(doc, '\"state\"', '\"stAte\"')")
-            db.commit()
+        damage(tmp_path / "holter.db", "r1")
         with pytest.raises(RecordDamaged):
             store.run("r1")
         with pytest.raises(RecordDamaged):

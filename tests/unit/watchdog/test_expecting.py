@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from holter.backends.memory import MemoryBackend
 from holter.backends.queries import RunQuery
 from holter.backends.schedule import Schedule
 from holter.backends.urls import open_backend
+from tests.damaged import damage
 
 from .conftest import HandSetClock, Scribe
 
@@ -107,33 +107,13 @@ def test_a_job_whose_newest_record_a_disk_has_damaged_does_not_keep_others_from_
         for each in ("a", "b", "c"):
             ran(scribe, clock, AT_TWO + 3, f"r{each}", name=each)
         dog.look()
-        with closing(sqlite3.connect(tmp_path / "holter.db")) as db:
-            db.execute("UPDATE runs SET doc = replace(doc, '\"state\"', '\"stAte\"') WHERE id = 'rb'")
-            db.commit()
+        damage(tmp_path / "holter.db", "rb")
         dog.watch(AT_TWO + DAY + 900, 600)
         assert sorted((each.job, each.event) for each in dog.open()) == [
             ("a", "late"),
             ("b", "unjudged"),
             ("c", "late"),
         ]
-
-
-def test_a_job_that_cannot_be_judged_is_an_incident_until_it_can(
-    store: Backend, scribe: Scribe, clock: HandSetClock
-) -> None:
-    clock.now = AT_TWO - HOUR
-    dog = Watch(store, clock)
-    dog.look()
-    ran(scribe, clock, AT_TWO, "r1", check={**NIGHTLY, "timezone": "Europe/Berlim"})
-    assert dog.look() == ["unjudged"]
-    assert dog.watch(AT_TWO + HOUR) == ["unjudged"]
-    (incident,) = dog.open()
-    assert (
-        incident.job,
-        incident.reason,
-    ) == ("etl", "there is no time zone 'Europe/Berlim' (did you mean Europe/Berlin?)")
-    ran(scribe, clock, AT_TWO + 2 * HOUR, "r2", check={**NIGHTLY, "timezone": "Europe/Berlin"})
-    assert dog.look() == []
 
 
 def test_misses_in_a_row_are_one_incident_that_counts_them(
@@ -168,6 +148,19 @@ def dog(store: Backend, clock: HandSetClock, scribe: Scribe) -> Watch:
     ran(scribe, clock, AT_TWO + 3, "r0")
     watch.look()
     return watch
+
+
+def test_a_job_that_cannot_be_judged_is_an_incident_until_it_can(
+    dog: Watch, scribe: Scribe, clock: HandSetClock
+) -> None:
+    ran(scribe, clock, AT_TWO + HOUR, "r1", check={**NIGHTLY, "timezone": "Europe/Berlim"})
+    assert dog.look() == ["unjudged"]
+    assert dog.watch(AT_TWO + 2 * HOUR) == ["unjudged"]
+    (incident,) = dog.open()
+    assert incident.job == "etl"
+    assert incident.reason == "there is no time zone 'Europe/Berlim' (did you mean Europe/Berlin?)"
+    ran(scribe, clock, AT_TWO + 3 * HOUR, "r2", check={**NIGHTLY, "timezone": "Europe/Berlin"})
+    assert dog.look() == []
 
 
 # --- three clocks, by wall time, run by run (SC-3, SC-5, SC-6) -----------------------------------------------

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from holter.agent.watchdog import delivery, notify, outbox
 from holter.agent.watchdog.incidents import Board, Incident
 from holter.backends.base import Backend
 from holter.backends.urls import open_backend
+from tests.damaged import damage
 
 from .conftest import Scribe
 from .dying import Dying, Killed
@@ -744,9 +744,7 @@ def test_a_record_that_a_disk_has_damaged_does_not_keep_the_alerts_of_others(
     scribe = Scribe(store, clock)
     for each in ("r1", "r2", "r3"):
         scribe.ran(each)
-    with closing(sqlite3.connect(tmp_path / "holter.db")) as db:
-        db.execute("UPDATE runs SET doc = replace(doc, '\"state\"', '\"stAte\"') WHERE id = 'r2'")
-        db.commit()
+    damage(tmp_path / "holter.db", "r2")
     watch(store, clock, config)
     assert about_runs(receiver) == ["r1:failed", "r3:failed"]
     store.close()
@@ -759,9 +757,7 @@ def test_an_incident_of_a_job_whose_newest_record_is_damaged_is_told_and_holds_u
     scribe = Scribe(store, clock)
     for each in ("a", "b"):
         scribe.ran(f"r{each}", "COMPLETED", name=each)
-    with closing(sqlite3.connect(tmp_path / "holter.db")) as db:
-        db.execute("UPDATE runs SET doc = replace(doc, '\"state\"', '\"stAte\"') WHERE id = 'ra'")
-        db.commit()
+    damage(tmp_path / "holter.db", "ra")
     for each in ("a", "b"):
         late = Incident("late", f"job:{each}:late:1", "expected at 02:00", clock.now, job=each)
         Board(store).settle(f"job:default/{each}", [late], clock.now)
